@@ -1,0 +1,242 @@
+"""Calibration of a fast reflex: minutes on the healthy body, stored with the agent.
+
+It fits a one-step observation model, whitens its residuals, measures the score's bias on the healthy body, scales the
+estimator's own uncertainty by known self-made gains, and sets the change detector's threshold by its level on the
+healthy body. Nothing here sees a fault. It refuses when the healthy body's own estimate is not near zero.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from worldshift import checkpoint
+from worldshift.adapt.contract import Command, Transition
+from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig, FastReflexState, detection_level
+from worldshift.agents.agent import Agent
+from worldshift.models.onestep import OneStep
+
+
+class Recording(NamedTuple):
+    """Healthy transitions of N bodies side by side, in time order."""
+
+    obs: Float[Array, "N T O"]
+    base: Float[Array, "N T A"]
+    action: Float[Array, "N T A"]  # what was sent to the plant, excitation included
+    next_obs: Float[Array, "N T O"]
+    gains: Float[Array, "N T A"]  # self-made: part of the excitation
+    valid: Float[Array, "N T"]  # 1 where next_obs follows obs
+    excited: Bool[Array, " N"]
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """Sizes of the one-step model and of its fit."""
+
+    width: int = 256
+    updates: int = 10_000
+    batch: int = 512
+    learning_rate: float = 1e-3
+    held_out: float = 0.25
+    """Share of the bodies that the fit does not see; everything but the fit is measured on them."""
+    tolerance: float = 0.1
+    """Largest root-mean-square gain error that a healthy body's own estimate may have."""
+
+
+class CalibrationError(ValueError):
+    """The healthy body's own estimate is not near zero: adapting with it could do harm."""
+
+
+def calibrate(
+    agent: Agent,
+    recording: Recording,
+    config: CalibrationConfig = CalibrationConfig(),  # noqa: B008 - frozen
+    *,
+    key: PRNGKeyArray,
+    report: Callable[[int], None] | None = None,
+) -> tuple[Calibration, dict[str, float]]:
+    """Fits and measures everything that a fast reflex needs to know about the healthy body.
+
+    Returns:
+        The calibration, and what was measured: the model's unexplained share, the rms gain error on the healthy body.
+
+    Raises:
+        CalibrationError: the estimate on healthy held-out bodies is off by more than `config.tolerance`.
+        ValueError: the recording holds NaN, or too few bodies to hold some out.
+    """
+    if not all(np.isfinite(x).all() for x in recording[:6]):
+        raise ValueError("the recording of the healthy body holds NaN or infinity; record it again.")
+    held = _held_out(recording, config.held_out)
+    train, test = _select(recording, ~held), _select(recording, held)
+    model = fit_one_step(train, config, key=key, report=report)
+    healthy, excited = _select(test, ~test.excited), _select(test, test.excited)
+    whitening = whiten(model, healthy)
+    actions = recording.base.shape[-1]
+    draft = Calibration(model, whitening, jnp.zeros(2 * actions), jnp.ones(()), jnp.full((), jnp.inf))
+    draft = draft._replace(score_bias=_score_bias(agent, draft, healthy))
+    draft = draft._replace(inflation=_inflation(agent, draft, excited))
+    draft = draft._replace(threshold=_threshold(agent, draft, healthy))
+    states, _ = replay(FastReflex(agent, draft), healthy, healthy.base)
+    settled = np.asarray(states.theta)[:, healthy.obs.shape[1] // 4 :, :actions]
+    rms = float(np.sqrt(np.mean(settled**2)))
+    if not rms <= config.tolerance:
+        raise CalibrationError(
+            f"on the healthy body the gain estimate is off by {rms:.2f} (allowed {config.tolerance}), so adapting could do "
+            "harm; record more healthy data, with more excitation, and calibrate again."
+        )
+    unexplained = _unexplained(model, healthy)
+    return draft, {"healthy_gain_rms": rms, "unexplained": unexplained, "inflation": float(draft.inflation)}
+
+
+def fit_one_step(
+    data: Recording, config: CalibrationConfig, *, key: PRNGKeyArray, report: Callable[[int], None] | None = None
+) -> OneStep:
+    """Fits mean and noise of the one-step model by a likelihood whose weights do not drown rare easy steps."""
+    keep = np.asarray(data.valid).astype(bool)
+    obs, action, next_obs = (jnp.asarray(np.asarray(x)[keep]) for x in (data.obs, data.action, data.next_obs))
+    k_model, k_fit = jax.random.split(key)
+    model = OneStep(obs, next_obs - obs, action.shape[-1], width=config.width, key=k_model)
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(1.0),
+        optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.updates)),
+    )
+    network, static = eqx.partition(model.network, eqx.is_array)
+
+    def loss(network: OneStep, index: Array) -> Float[Array, ""]:
+        fitted = eqx.tree_at(lambda m: m.network, model, eqx.combine(network, static))
+        mean, log_std = fitted.change(obs[index], action[index])
+        error = ((next_obs[index] - obs[index]) / model.change_std - mean) ** 2
+        # Beta-NLL (Seitzer et al. 2022, beta 0.5): plain likelihood starves the noisy channels of gradient.
+        return jnp.mean(jax.lax.stop_gradient(jnp.exp(log_std)) * (0.5 * error * jnp.exp(-2 * log_std) + log_std))
+
+    @jax.jit
+    def many(network: OneStep, state: optax.OptState, keys: PRNGKeyArray) -> tuple[OneStep, optax.OptState]:
+        def body(carry: tuple[OneStep, optax.OptState], key: PRNGKeyArray):  # noqa: ANN202
+            network, state = carry
+            index = jax.random.randint(key, (config.batch,), 0, len(obs))
+            updates, state = optimiser.update(jax.grad(loss)(network, index), state)
+            return (optax.apply_updates(network, updates), state), None
+
+        return jax.lax.scan(body, (network, state), keys)[0]
+
+    state = optimiser.init(network)
+    for start in range(0, config.updates, 200):
+        keys = jax.random.split(jax.random.fold_in(k_fit, start), min(200, config.updates - start))
+        network, state = many(network, state, keys)
+        if report:
+            jax.block_until_ready(state)
+            report(start + len(keys))
+    return eqx.tree_at(lambda m: m.network, model, eqx.combine(network, static))
+
+
+def whiten(model: OneStep, healthy: Recording) -> Float[Array, "O O"]:
+    """Symmetric whitening of the healthy innovations; directions of almost no variance are floored at 5 % of the mean."""
+    mean, log_std = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
+    normal = ((healthy.next_obs - healthy.obs) / model.change_std - mean) * jnp.exp(-log_std)
+    rows = np.clip(np.asarray(normal)[np.asarray(healthy.valid).astype(bool)], -5, 5)
+    values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
+    values = np.maximum(values, 0.05 * values.mean())
+    return jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, jnp.float32)
+
+
+@eqx.filter_jit
+def replay(
+    reflex: FastReflex, data: Recording, command: Float[Array, "N T A"]
+) -> tuple[FastReflexState, Float[Array, "N T P"]]:
+    """Runs the estimator over recorded steps as if `command` had been sent. Returns all states and scores."""
+
+    def body(state: FastReflexState, row: tuple[Array, ...]):  # noqa: ANN202
+        obs, base, command, next_obs, valid = row
+        zero = jnp.zeros(())
+        transition = Transition(obs, Command(command, base), next_obs, valid > 0, zero, zero > 1)
+        matrix, offset = reflex.action_map(state.theta)
+        innovation, design = reflex._linearise(transition, matrix @ command + offset)
+        weight = jnp.minimum(1.0, reflex.config.outlier / jnp.maximum(jnp.mean(innovation**2), 1e-6))
+        new, _ = reflex.observe(state, transition)
+        return new, (new, jnp.where(valid > 0, weight, 0.0) * (design.T @ innovation))
+
+    def one(*rows: Array):  # noqa: ANN202
+        return jax.lax.scan(body, reflex.init(jax.random.key(0)), rows)[1]
+
+    return jax.vmap(one)(data.obs, data.base, command, data.next_obs, data.valid)
+
+
+def save_calibration(path: str | os.PathLike[str], calibration: Calibration, config: dict) -> None:
+    """Stores a calibration as a checkpoint of its own."""
+    arrays = eqx.filter(calibration, eqx.is_array)
+    finite_threshold = jnp.minimum(arrays.threshold, 1e9)
+    checkpoint.save(path, arrays._replace(threshold=finite_threshold), kind="calibration", config=config)
+
+
+def load_calibration(path: str | os.PathLike[str]) -> Calibration:
+    """Reads what `save_calibration` wrote.
+
+    Raises:
+        checkpoint.CheckpointError: no calibration there, or a damaged one.
+    """
+    manifest = checkpoint.read_manifest(path)
+    shapes = {name: leaf.shape for name, leaf in manifest.leaves.items()}
+    observations, actions = shapes["whitening"][0], shapes["score_bias"][0] // 2
+
+    def skeleton(key: PRNGKeyArray) -> Calibration:
+        blank = jnp.zeros((2, observations))
+        model = OneStep(blank, blank, actions, width=manifest.config["width"], key=key)
+        eye, zero = jnp.zeros((observations, observations)), jnp.zeros(())
+        return Calibration(model, eye, jnp.zeros(2 * actions), zero, zero)
+
+    like = eqx.filter_eval_shape(skeleton, jax.random.key(0))
+    arrays, static = eqx.partition(like, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    loaded, _ = checkpoint.load(path, like=arrays, kind="calibration")
+    return eqx.combine(loaded, static)
+
+
+def _held_out(data: Recording, share: float) -> np.ndarray:
+    """Bodies kept from the fit: the same share of excited and of plain ones."""
+    held = np.zeros(len(data.excited), bool)
+    for group in (np.flatnonzero(data.excited), np.flatnonzero(~np.asarray(data.excited))):
+        if len(group) < 2:
+            raise ValueError("a calibration needs at least two excited and two plain bodies; record more bodies.")
+        held[group[: max(1, round(share * len(group)))]] = True
+    return held
+
+
+def _select(data: Recording, which: np.ndarray) -> Recording:
+    return Recording(*(np.asarray(x)[which] for x in data))
+
+
+def _score_bias(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, " A2"]:
+    """Mean score at the truth (nothing wrong): what must be subtracted for the healthy body to look healthy."""
+    still = FastReflexConfig(structure="gain+bias", drift_std=0.0, gain_std=1e-6, bias_std=1e-6, detector=False, debias=False)
+    _, scores = replay(FastReflex(agent, draft, still), healthy, healthy.base)
+    return jnp.sum(scores, axis=(0, 1)) / jnp.sum(jnp.asarray(healthy.valid))
+
+
+def _inflation(agent: Agent, draft: Calibration, excited: Recording) -> Float[Array, ""]:
+    """Ratio of the squared error that estimates of known gains really have to the one that they claim."""
+    reflex = FastReflex(agent, draft, FastReflexConfig(structure="gain+bias", detector=False, drift_std=0.02))
+    states, _ = replay(reflex, excited, excited.base)
+    actions = excited.base.shape[-1]
+    late = slice(excited.obs.shape[1] // 10, None)
+    error = np.asarray(states.theta)[:, late, :actions] - (excited.gains[:, late] - 1)
+    claimed = np.diagonal(np.asarray(states.cov), axis1=-2, axis2=-1)[:, late, :actions]
+    return jnp.clip(jnp.asarray(np.median(error**2 / claimed) / 0.455, jnp.float32), 1.0, 50.0)
+
+
+def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, ""]:
+    """The detector's level that a healthy body exceeds once in a thousand steps."""
+    states, _ = replay(FastReflex(agent, draft), healthy, healthy.base)
+    level = jax.vmap(jax.vmap(detection_level))(states.evidence, states.information)
+    return jnp.quantile(level[:, 20:], 0.999)
+
+
+def _unexplained(model: OneStep, healthy: Recording) -> float:
+    mean, _ = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
+    error = ((healthy.next_obs - healthy.obs) / model.change_std - mean) ** 2
+    return float(jnp.mean(jnp.asarray(error)[np.asarray(healthy.valid).astype(bool)]))

@@ -1,0 +1,227 @@
+"""The fast reflex: an action map u = M a + d, estimated at every step from the tracking error, and undone.
+
+The same signal as RWM (arXiv 2505.15589, eq. 2-4): what the base action should have led to, against what happened, through
+the Jacobian of a frozen model with respect to the action. Deviations, each because it is what makes seconds suffice:
+the correction is structured (a few numbers that every step informs) instead of a network; the step is a Kalman gain
+instead of Adam; the model is a calibrated one-step model with a state-dependent noise instead of F; the score's bias on
+the healthy body is subtracted; a calibrated change detector re-opens the estimate.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from worldshift.adapt.bounds import invert
+from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
+from worldshift.agents.agent import Agent
+from worldshift.models.onestep import OneStep
+
+Structure = Literal["gain", "gain+bias", "matrix"]
+
+
+@dataclass(frozen=True)
+class FastReflexConfig:
+    """What the estimate may be, how fast it may move, and how far it may act."""
+
+    structure: Structure = "gain+bias"
+    """`gain`: one gain per actuator; `gain+bias`: and an offset; `matrix`: full M and d, for coupled actuators."""
+    gain_std: float = 0.3
+    """Prior standard deviation of a gain, and what a detected change re-opens it to."""
+    bias_std: float = 0.1
+    coupling_std: float = 0.3
+    drift_std: float = 0.003
+    """Random walk of a gain per agent step: what is tracked without a detected change."""
+    authority: float = 2.0
+    """Bound on the total command, in units of the base range."""
+    gain_limits: tuple[float, float] = (0.3, 2.0)
+    """The estimate of a diagonal gain stays inside (a full matrix is free: signs may flip)."""
+    outlier: float = 4.0
+    """A step whose normalised innovation is this many times the healthy mean is weighed down (contacts, resets)."""
+    detector: bool = True
+    debias: bool = True
+    """Subtract the healthy body's mean score."""
+
+
+class Calibration(NamedTuple):
+    """What minutes on the healthy body taught; stored with the agent."""
+
+    model: OneStep
+    whitening: Float[Array, "O O"]
+    """Turns innovations of the healthy body into white noise of unit variance."""
+    score_bias: Float[Array, " A2"]
+    """Mean score of the healthy body with respect to (gains, offsets)."""
+    inflation: Float[Array, ""]
+    """How much more uncertain an estimate is than white noise would say; from estimates of known, self-made gains."""
+    threshold: Float[Array, ""]
+    """Detector level that the healthy body passes once in a thousand windows."""
+
+
+class FastReflexState(NamedTuple):
+    """The estimate, its covariance, and the detector's window."""
+
+    theta: Float[Array, " P"]
+    cov: Float[Array, "P P"]
+    evidence: Float[Array, " P"]
+    information: Float[Array, "P P"]
+    since_change: Int[Array, ""]
+    memory: Float[Array, "1 H A"]
+    explained: Float[Array, " 2"]
+
+
+WINDOW = 12
+"""Agent steps over which the detector forgets; and for which it rests after a detection."""
+
+
+class FastReflex(eqx.Module):
+    """Adaptation inside an episode, behind the online-adapter contract."""
+
+    agent: Agent
+    calibration: Calibration
+    config: FastReflexConfig = eqx.field(static=True, default=FastReflexConfig())
+
+    def init(self, key: PRNGKeyArray) -> FastReflexState:
+        """A healthy body, with the prior's uncertainty shrunk to what drift alone would give."""
+        prior = self._prior()
+        n = len(prior)
+        return FastReflexState(
+            jnp.zeros(n),
+            jnp.diag(jnp.asarray(0.1 * prior) ** 2),
+            jnp.zeros(n),
+            jnp.zeros((n, n)),
+            jnp.zeros((), jnp.int32),
+            self.agent.init_memory(1),
+            jnp.zeros(2),
+        )
+
+    def act(self, state: FastReflexState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, FastReflexState]:
+        """The command whose estimated effect is the base action, within the authority limit."""
+        base, memory = self.agent.act(state.memory, obs[None], key)
+        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        matrix, offset = self.action_map(state.theta)
+        if self.config.structure == "matrix":
+            action = invert(matrix, offset, base)
+        else:
+            action = (base - offset) / jnp.diagonal(matrix)
+        action = jnp.clip(jnp.where(finite(action), action, base), -self.config.authority, self.config.authority)
+        return Command(action, base), state._replace(memory=memory)
+
+    def observe(self, state: FastReflexState, transition: Transition) -> tuple[FastReflexState, Telemetry]:
+        """One Kalman step on the tracking error; skipped across resets and on anything non-finite."""
+        action = transition.command.action
+        matrix, offset = self.action_map(state.theta)
+        innovation, design = self._linearise(transition, matrix @ action + offset)
+        weight = jnp.minimum(1.0, self.config.outlier / jnp.maximum(jnp.mean(innovation**2), 1e-6))
+        score = design.T @ innovation - self._score_bias()
+        information = design.T @ design
+
+        cov = state.cov + jnp.diag((self._prior() * (self.config.drift_std / self.config.gain_std)) ** 2)
+        evidence, seen, changed = self._detect(state, weight * score, weight * information)
+        cov = jnp.where(changed, jnp.diag(jnp.asarray(self._prior()) ** 2) + cov, cov)
+        cov = _posterior(cov, design, self.calibration.inflation / weight)
+        theta = self._limit(state.theta + cov @ score * weight / self.calibration.inflation)
+
+        usable = transition.valid & finite(theta, cov, innovation)
+        new = state._replace(
+            theta=theta,
+            cov=0.5 * (cov + cov.T),
+            evidence=jnp.where(changed, 0.0, evidence),
+            information=jnp.where(changed, 0.0, seen),
+            since_change=jnp.where(changed, 0, state.since_change + 1),
+        )
+        new = jax.tree.map(lambda n, o: jnp.where(usable, n, o), new, state)
+        return new, self._telemetry(new, transition, innovation, usable)
+
+    def finish(self, state: FastReflexState) -> FastReflexState:
+        """What was learned is kept over a reset; the planner starts from scratch."""
+        return state._replace(memory=jnp.zeros_like(state.memory))
+
+    def action_map(self, theta: Float[Array, " P"]) -> tuple[Float[Array, "A A"], Float[Array, " A"]]:
+        """The estimated plant: u = M a + d."""
+        rows, columns = self._entries()
+        actions = self.agent.model.action_dim
+        whole = jnp.zeros((actions, actions + 1)).at[rows, columns].set(theta)
+        return jnp.eye(actions) + whole[:, :actions], whole[:, actions]
+
+    def _entries(self) -> tuple[np.ndarray, np.ndarray]:
+        """Which entries of [M - I, d] are estimated; the first A are the gains."""
+        n = self.agent.model.action_dim
+        gains = [(i, i) for i in range(n)]
+        bias = [(i, n) for i in range(n)]
+        coupling = [(i, j) for i in range(n) for j in range(n) if i != j]
+        kinds = {"gain": gains, "gain+bias": gains + bias, "matrix": gains + bias + coupling}
+        rows, columns = zip(*kinds[self.config.structure], strict=True)
+        return np.asarray(rows), np.asarray(columns)
+
+    def _prior(self) -> np.ndarray:
+        rows, columns = self._entries()
+        c, n = self.config, self.agent.model.action_dim
+        return np.where(rows == columns, c.gain_std, np.where(columns == n, c.bias_std, c.coupling_std))
+
+    def _score_bias(self) -> Float[Array, " P"]:
+        rows, columns = self._entries()
+        n = self.agent.model.action_dim
+        bias = self.calibration.score_bias
+        known = jnp.where(rows == columns, bias[rows], jnp.where(columns == n, bias[n + rows], 0.0))
+        return known if self.config.debias else jnp.zeros_like(known)
+
+    def _linearise(
+        self, transition: Transition, effective: Float[Array, " A"]
+    ) -> tuple[Float[Array, " O"], Float[Array, "O P"]]:
+        """Whitened tracking error at the estimated effective action, and its derivative in the parameters."""
+        model, whitening = self.calibration.model, self.calibration.whitening
+        predicted, pull, log_std = model.linearise(transition.obs, effective)
+        scale = jnp.exp(-log_std)
+        happened = (transition.next_obs - transition.obs) / model.change_std
+        rows, columns = self._entries()
+        inputs = jnp.append(transition.command.action, 1.0)
+        design = (scale[:, None] * pull)[:, rows] * inputs[columns]
+        return whitening @ ((happened - predicted) * scale), whitening @ design
+
+    def _detect(
+        self, state: FastReflexState, score: Float[Array, " P"], information: Float[Array, "P P"]
+    ) -> tuple[Float[Array, " P"], Float[Array, "P P"], Bool[Array, ""]]:
+        """Score test over a forgetting window: is the remaining mismatch more than the healthy body ever shows?"""
+        keep = 1 - 1 / WINDOW
+        evidence, seen = keep * state.evidence + score, keep * state.information + information
+        level = detection_level(evidence, seen)
+        rested = state.since_change >= WINDOW
+        return evidence, seen, self.config.detector & rested & (level > self.calibration.threshold)
+
+    def _limit(self, theta: Float[Array, " P"]) -> Float[Array, " P"]:
+        if self.config.structure == "matrix":
+            return jnp.clip(theta, -3.0, 3.0)
+        n, (low, high) = self.agent.model.action_dim, self.config.gain_limits
+        return theta.at[:n].set(jnp.clip(theta[:n], low - 1, high - 1)).at[n:].set(jnp.clip(theta[n:], -0.5, 0.5))
+
+    def _telemetry(
+        self, state: FastReflexState, transition: Transition, innovation: Float[Array, " O"], usable: Bool[Array, ""]
+    ) -> Telemetry:
+        n, command = self.agent.model.action_dim, transition.command
+        return quiet(n)._replace(
+            error=control_error(self.agent.model, transition),
+            score=jnp.where(usable, jnp.mean(innovation**2), 0.0),
+            gain=1 + state.theta[:n],
+            gain_std=jnp.sqrt(jnp.maximum(jnp.diagonal(state.cov)[:n], 0.0)),
+            correction=correction_share(command),
+            guarded=~finite(transition.obs, transition.next_obs),
+        )
+
+
+def detection_level(evidence: Float[Array, " P"], information: Float[Array, "P P"]) -> Float[Array, ""]:
+    """Windowed score statistic per parameter: about 1 when nothing has changed."""
+    ridge = 1e-3 * jnp.trace(information) / len(evidence) + 1e-9
+    return evidence @ jnp.linalg.solve(information + ridge * jnp.eye(len(evidence)), evidence) / len(evidence)
+
+
+def _posterior(
+    cov: Float[Array, "P P"], design: Float[Array, "O P"], noise: Float[Array, ""]
+) -> Float[Array, "P P"]:
+    """Covariance after a measurement with white noise of variance `noise`."""
+    projected = design @ cov
+    innovation_cov = projected @ design.T + noise * jnp.eye(len(design))
+    return cov - projected.T @ jnp.linalg.solve(innovation_cov, projected)

@@ -1,0 +1,123 @@
+"""dm_control suite tasks as Gymnasium environments: flat state, action repeat, headroom for corrections.
+
+Protocol of TD-MPC2's published DMC wrapper: repeat 2, 500 agent steps, rewards summed. Deviation: commands up to
+`headroom` times the actuator range are accepted (the range in memory is widened), so that a correction has room.
+"""
+
+import warnings
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import Float32
+
+_SHORT = {"cup": "ball_in_cup"}
+
+
+class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
+    """A dm_control task. Observation (O,) float32 in the suite's order, action (A,) in [-headroom, headroom].
+
+    Attributes:
+        model: the live `mujoco.MjModel`; `reset` leaves it alone.
+        data: the live `mujoco.MjData`.
+        episode_steps: agent steps in an episode.
+        episodic: whether the task can end an episode in a terminal state.
+    """
+
+    def __init__(self, task: str, *, action_repeat: int = 2, episode_steps: int | None = None, headroom: float = 2.0):
+        """`task` as `walker-walk`; `episode_steps` in agent steps (default: the task's 1000 control steps).
+
+        Raises:
+            ValueError: unknown task, or settings out of range.
+        """
+        if action_repeat < 1 or not 1 <= headroom < float("inf"):
+            raise ValueError(
+                f"action_repeat {action_repeat} and headroom {headroom} must both be at least 1 and finite."
+            )
+        if episode_steps is not None and episode_steps < 1:
+            raise ValueError(f"episode_steps must be at least 1, not {episode_steps}.")
+        with warnings.catch_warnings():  # dm_control looks for a display when it is imported; nothing here needs one
+            warnings.filterwarnings("ignore", module="glfw")
+            from dm_control import suite  # it takes a second: only when an environment is made
+        from dm_control.rl import control
+
+        domain, _, name = task.partition("-")
+        domain, name = _SHORT.get(domain, domain).replace("-", "_"), name.replace("-", "_")
+        if (domain, name) not in suite.ALL_TASKS:
+            known = ", ".join(sorted(f"{d}-{t}" for d, t in suite.BENCHMARKING))
+            raise ValueError(f"unknown dm_control task {task!r}: choose one of {known}.")
+        self._dm = suite.load(domain, name, task_kwargs={"random": 0, "time_limit": float("inf")})
+        self._task, self._physics = self._dm.task, self._dm.physics
+        self.model, self.data = self._physics.model.ptr, self._physics.data.ptr
+        self.headroom, self.action_repeat = float(headroom), action_repeat
+        self.episode_steps = episode_steps or 1000 // action_repeat
+        self.episodic = type(self._task).get_termination is not control.Task.get_termination
+        self._diverged = control.PhysicsError
+        self._substeps = max(1, round(self._dm.control_timestep() / self._physics.timestep()))
+        if not self.model.actuator_ctrllimited.all():
+            raise ValueError(
+                f"{task} has motors without bounds, so plus and minus 1 mean nothing: choose another task."
+            )
+        low, high = self.model.actuator_ctrlrange.T
+        self._centre, self._half = (low + high) / 2, (high - low) / 2
+        self.model.actuator_ctrlrange[:] = self._centre[:, None] + self._half[:, None] * [-headroom, headroom]
+        self.action_space = spaces.Box(-headroom, headroom, self._half.shape, np.float32)
+        dim = self._flat(self._task.get_observation(self._physics)).size
+        self.observation_space = spaces.Box(-np.inf, np.inf, (dim,), np.float32)
+        self._t = 0
+
+    @property
+    def dt(self) -> float:
+        """Seconds of body time per agent step."""
+        return self._dm.control_timestep() * self.action_repeat
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Float32[np.ndarray, " O"], dict[str, Any]]:
+        """Starts an episode; the same seed gives the same start, whatever happened before."""
+        super().reset(seed=seed)
+        if seed is not None:
+            self._task._random = np.random.RandomState(seed % 2**32)
+        self._t = 0
+        with self._physics.reset_context():
+            self._task.initialize_episode(self._physics)
+        return self._observe(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Float32[np.ndarray, " O"], float, bool, bool, dict[str, Any]]:
+        """One agent step: `action_repeat` control steps under one command (A,), rewards summed.
+
+        Raises:
+            ValueError: a command of another shape or not finite, or a simulation that has diverged.
+        """
+        action = np.asarray(action, np.float64)
+        if action.shape != self._half.shape or not np.isfinite(action).all():
+            raise ValueError(f"an action is {self._half.size} finite numbers, not {action.tolist()}.")
+        ctrl = self._centre + self._half * action
+        reward, terminated = 0.0, False
+        for _ in range(self.action_repeat):
+            self._task.before_step(ctrl, self._physics)
+            self._advance()
+            self._task.after_step(self._physics)
+            reward += float(self._task.get_reward(self._physics) or 0.0)
+            terminated = self._task.get_termination(self._physics) == 0.0
+            if terminated:
+                break
+        self._t += 1
+        return self._observe(), reward, terminated, self._t >= self.episode_steps, {}
+
+    def _advance(self) -> None:
+        try:
+            self._physics.step(self._substeps)
+        except self._diverged as error:
+            raise ValueError(
+                f"the simulation has diverged after agent step {self._t}: "
+                "reset it and use smaller commands or a milder shift."
+            ) from error
+
+    def _observe(self) -> np.ndarray:
+        return self._flat(self._task.get_observation(self._physics))
+
+    @staticmethod
+    def _flat(obs: dict[str, Any]) -> np.ndarray:
+        return np.concatenate([np.ravel(v) for v in obs.values()]).astype(np.float32)

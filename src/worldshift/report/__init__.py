@@ -1,0 +1,1 @@
+"""What becomes of raw rows: statistics with intervals, and figures."""

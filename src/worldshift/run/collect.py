@@ -1,0 +1,60 @@
+"""Collects the healthy body's transitions for a calibration: the agent walks while its commands are gently excited.
+
+Every second or so some bodies get new self-made gains and some noise on their commands; what was sent to the plant is
+recorded beside the base action. One quarter of the bodies is never excited: they show the healthy body as it is.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from worldshift import envs
+from worldshift.adapt.calibrate import Recording
+from worldshift.agents.agent import Agent
+
+
+def collect(
+    agent: Agent,
+    task: str,
+    *,
+    bodies: int = 24,
+    steps: int = 2000,
+    seed: int = 0,
+    excite: bool = True,
+    threads: int = 1,
+    report: Callable[[int], None] | None = None,
+) -> Recording:
+    """`steps` agent steps of `bodies` healthy bodies; episodes are staggered and resets marked invalid."""
+    batch = envs.BatchEnv([lambda: envs.make(task)] * bodies, threads=threads)
+    rng = np.random.default_rng([seed, 11])
+    actions, length = batch.action_space.shape[0], int(batch.envs[0].get_wrapper_attr("episode_steps"))
+    limit = batch.action_space.high
+    excited = np.arange(bodies) >= (bodies // 4 if excite else bodies)
+    gains, noise = np.ones((bodies, actions)), np.zeros((bodies, 1))
+    obs, memory, key = (
+        batch.reset(rng.integers(2**31, size=bodies).tolist()),
+        agent.init_memory(bodies),
+        jax.random.key(seed),
+    )
+    age = rng.integers(0, length, bodies)
+    rows: list[tuple[np.ndarray, ...]] = []
+    for t in range(steps):
+        if t % 20 == 0:
+            change = excited & (rng.random(bodies) < 0.4)
+            gains[change] = rng.uniform(0.4, 1.6, (bodies, actions))[change]
+            noise[change] = rng.choice([0.05, 0.15, 0.3], (bodies, 1))[change]
+        base, memory = agent.act(memory, obs, jax.random.fold_in(key, t))
+        base = np.asarray(base)
+        sent = np.clip(base * gains + noise * rng.normal(size=base.shape), -limit, limit).astype(np.float32)
+        step = batch.step(sent)
+        rows.append((obs, base, sent, step.obs, gains.copy(), ~step.terminated))
+        obs, age = step.obs.copy(), age + 1
+        for i in np.flatnonzero((age >= length) | step.terminated | step.truncated):
+            obs[i], age[i] = batch.reset([int(rng.integers(2**31))], only=[i])[0], 0
+            memory = agent.reset_memory(memory, int(i))
+        if report:
+            report(t + 1)
+    batch.close()
+    fields = [np.stack(column, axis=1).astype(np.float32) for column in zip(*rows, strict=True)]
+    return Recording(*fields, excited=excited)
