@@ -78,7 +78,7 @@ class Echo(gymnasium.Env):
 
     def reset(self, *, seed=None, options=None):
         super().reset(seed=seed)
-        return np.eye(1, self.observation_space.shape[0], dtype=np.float32)[0], {}
+        return np.eye(1, 1 + self.action_space.low.size, dtype=np.float32)[0], {}
 
     def step(self, action):
         return np.concatenate([[1.0], action]).astype(np.float32), 0.0, False, False, {"arrived": np.array(action)}

@@ -127,6 +127,8 @@ def test_beyond_its_bounds_every_number_is_refused(cls, data):
     ("make", "sentence"),
     [
         (lambda: ActuatorGain(-1.5), r"ActuatorGain\.p must be a number from -1 to 3, not -1\.5\."),
+        (lambda: ActuatorGain(None), r"ActuatorGain\.p must be a number from -1 to 3, not None\."),
+        (lambda: LimbLength(3), r"LimbLength\.bodies must hold names, not 3\."),
         (lambda: Delay(1.5), r"Delay\.steps must be a whole number, not 1\.5\."),
         (lambda: Delay((1, 2)), r"Delay\.steps takes one number"),
         (lambda: ExternalWrench("ball", force=(1.0, 2.0)), r"ExternalWrench\.force needs 3 numbers, not 2\."),

@@ -102,3 +102,11 @@ def test_a_reading_may_leave_the_bounds_of_the_true_observation(echo):
 def test_a_shift_that_does_not_fit_is_refused(echo, shift, sentence):
     with pytest.raises(ValueError, match=sentence):
         Shifted(echo, shift)
+
+
+@pytest.mark.parametrize("shift", [ObservationNoise(0.5), ObservationBias(1.0), DroppedChannel((0, 1))])
+def test_the_true_observation_is_left_alone(shift):
+    true = TRUE.copy()
+    reading = shift.sense(true, 1.0, np.random.default_rng(0))
+    assert (reading != TRUE).any()
+    np.testing.assert_array_equal(true, TRUE)

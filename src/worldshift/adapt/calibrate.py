@@ -1,7 +1,7 @@
 """Calibration of a fast reflex: minutes on the healthy body, stored with the agent.
 
 It fits a one-step observation model, whitens its residuals, measures the score's bias on the healthy body, scales the
-estimator's own uncertainty by known self-made gains, and sets the change detector's threshold by its level on the
+estimator's own uncertainty by its error where the truth is known, and sets the change detector's threshold by its level on the
 healthy body. Nothing here sees a fault. It refuses when the healthy body's own estimate is not near zero.
 """
 
@@ -19,7 +19,15 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from worldshift import checkpoint
 from worldshift.adapt.contract import Command, Transition
-from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig, FastReflexState, detection_level
+from worldshift.adapt.fast_reflex import (
+    STRUCTURES,
+    Calibration,
+    FastReflex,
+    FastReflexConfig,
+    FastReflexState,
+    Structure,
+    detection_level,
+)
 from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
 
@@ -41,10 +49,10 @@ class CalibrationConfig:
     """Sizes of the one-step model and of its fit."""
 
     width: int = 256
-    updates: int = 10_000
+    updates: int = 8_000
     batch: int = 512
     learning_rate: float = 1e-3
-    held_out: float = 0.25
+    held_out: float = 0.33
     """Share of the bodies that the fit does not see; everything but the fit is measured on them."""
     tolerance: float = 0.1
     """Largest root-mean-square gain error that a healthy body's own estimate may have."""
@@ -76,15 +84,17 @@ def calibrate(
     held = _held_out(recording, config.held_out)
     train, test = _select(recording, ~held), _select(recording, held)
     model = fit_one_step(train, config, key=key, report=report)
-    healthy, excited = _select(test, ~test.excited), _select(test, test.excited)
+    healthy = _select(test, ~test.excited)
     whitening = whiten(model, healthy)
     actions = recording.base.shape[-1]
-    draft = Calibration(model, whitening, jnp.zeros(2 * actions), jnp.ones(()), jnp.full((), jnp.inf))
+    one = jnp.ones(())
+    draft = Calibration(model, whitening, jnp.zeros((actions, actions + 1)), one, one, jnp.full(3, jnp.inf))
+    draft = draft._replace(healthy_level=_healthy_level(model, whitening, healthy))
     draft = draft._replace(score_bias=_score_bias(agent, draft, healthy))
-    draft = draft._replace(inflation=_inflation(agent, draft, excited))
+    draft = draft._replace(inflation=_inflation(agent, draft, healthy))
     draft = draft._replace(threshold=_threshold(agent, draft, healthy))
     states, _ = replay(FastReflex(agent, draft), healthy, healthy.base)
-    settled = np.asarray(states.theta)[:, healthy.obs.shape[1] // 4 :, :actions]
+    settled = np.asarray(states.theta)[..., :actions]
     rms = float(np.sqrt(np.mean(settled**2)))
     if not rms <= config.tolerance:
         raise CalibrationError(
@@ -138,9 +148,7 @@ def fit_one_step(
 
 def whiten(model: OneStep, healthy: Recording) -> Float[Array, "O O"]:
     """Symmetric whitening of the healthy innovations; directions of almost no variance are floored at 5 % of the mean."""
-    mean, log_std = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
-    normal = ((healthy.next_obs - healthy.obs) / model.change_std - mean) * jnp.exp(-log_std)
-    rows = np.clip(np.asarray(normal)[np.asarray(healthy.valid).astype(bool)], -5, 5)
+    rows = np.clip(_innovations(model, healthy), -5, 5)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
     values = np.maximum(values, 0.05 * values.mean())
     return jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, jnp.float32)
@@ -171,8 +179,7 @@ def replay(
 def save_calibration(path: str | os.PathLike[str], calibration: Calibration, config: dict) -> None:
     """Stores a calibration as a checkpoint of its own."""
     arrays = eqx.filter(calibration, eqx.is_array)
-    finite_threshold = jnp.minimum(arrays.threshold, 1e9)
-    checkpoint.save(path, arrays._replace(threshold=finite_threshold), kind="calibration", config=config)
+    checkpoint.save(path, arrays, kind="calibration", config=config)
 
 
 def load_calibration(path: str | os.PathLike[str]) -> Calibration:
@@ -183,18 +190,24 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
     """
     manifest = checkpoint.read_manifest(path)
     shapes = {name: leaf.shape for name, leaf in manifest.leaves.items()}
-    observations, actions = shapes["whitening"][0], shapes["score_bias"][0] // 2
+    observations, actions = shapes["whitening"][0], shapes["score_bias"][0]
 
     def skeleton(key: PRNGKeyArray) -> Calibration:
         blank = jnp.zeros((2, observations))
         model = OneStep(blank, blank, actions, width=manifest.config["width"], key=key)
         eye, zero = jnp.zeros((observations, observations)), jnp.zeros(())
-        return Calibration(model, eye, jnp.zeros(2 * actions), zero, zero)
+        return Calibration(model, eye, jnp.zeros((actions, actions + 1)), zero, zero, jnp.zeros(3))
 
     like = eqx.filter_eval_shape(skeleton, jax.random.key(0))
     arrays, static = eqx.partition(like, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
     loaded, _ = checkpoint.load(path, like=arrays, kind="calibration")
     return eqx.combine(loaded, static)
+
+
+def _innovations(model: OneStep, data: Recording) -> np.ndarray:
+    """Normalised innovations of all valid steps, (steps, O)."""
+    rows = (jnp.asarray(x) for x in (data.obs, data.action, data.next_obs))
+    return np.asarray(eqx.filter_jit(model.innovation)(*rows))[np.asarray(data.valid).astype(bool)]
 
 
 def _held_out(data: Recording, share: float) -> np.ndarray:
@@ -211,29 +224,45 @@ def _select(data: Recording, which: np.ndarray) -> Recording:
     return Recording(*(np.asarray(x)[which] for x in data))
 
 
-def _score_bias(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, " A2"]:
+def _healthy_level(model: OneStep, whitening: Float[Array, "O O"], healthy: Recording) -> Float[Array, ""]:
+    """Mean squared whitened innovation, capped at ten times its median (resets and hard landings)."""
+    level = jnp.mean((_innovations(model, healthy) @ whitening) ** 2, axis=-1)
+    return jnp.mean(jnp.minimum(level, 10 * jnp.median(level)))
+
+
+def _score_bias(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, "A A1"]:
     """Mean score at the truth (nothing wrong): what must be subtracted for the healthy body to look healthy."""
-    still = FastReflexConfig(structure="gain+bias", drift_std=0.0, gain_std=1e-6, bias_std=1e-6, detector=False, debias=False)
-    _, scores = replay(FastReflex(agent, draft, still), healthy, healthy.base)
-    return jnp.sum(scores, axis=(0, 1)) / jnp.sum(jnp.asarray(healthy.valid))
+    still = FastReflexConfig(
+        structure="matrix", drift_std=0.0, gain_std=1e-6, bias_std=1e-6, coupling_std=1e-6, detector=False, debias=False
+    )
+    reflex = FastReflex(agent, draft, still)
+    _, scores = replay(reflex, healthy, healthy.base)
+    mean = jnp.sum(scores, axis=(0, 1)) / jnp.sum(jnp.asarray(healthy.valid))
+    return draft.score_bias.at[reflex.entries()].set(mean)
 
 
-def _inflation(agent: Agent, draft: Calibration, excited: Recording) -> Float[Array, ""]:
-    """Ratio of the squared error that estimates of known gains really have to the one that they claim."""
-    reflex = FastReflex(agent, draft, FastReflexConfig(structure="gain+bias", detector=False, drift_std=0.02))
-    states, _ = replay(reflex, excited, excited.base)
-    actions = excited.base.shape[-1]
-    late = slice(excited.obs.shape[1] // 10, None)
-    error = np.asarray(states.theta)[:, late, :actions] - (excited.gains[:, late] - 1)
-    claimed = np.diagonal(np.asarray(states.cov), axis1=-2, axis2=-1)[:, late, :actions]
-    return jnp.clip(jnp.asarray(np.median(error**2 / claimed) / 0.455, jnp.float32), 1.0, 50.0)
+def _inflation(agent: Agent, draft: Calibration, healthy: Recording, window: int = 60) -> Float[Array, ""]:
+    """Ratio of the squared estimation error to the claimed one, where the truth is known: the healthy body, in windows."""
+    reflex = FastReflex(agent, draft, FastReflexConfig(structure="gain", detector=False, drift_std=0.0))
+    count = healthy.obs.shape[1] // window
+    fields = (x[:, : count * window].reshape(-1, window, *x.shape[2:]) for x in healthy[:6])
+    windows = Recording(*fields, excited=np.zeros(len(healthy.obs) * count, bool))
+    states, _ = replay(reflex, windows, windows.base)
+    theta, cov = states.theta[:, -1], states.cov[:, -1]
+    claimed = jax.vmap(lambda t, c: t @ jnp.linalg.solve(c, t))(theta, cov) / theta.shape[-1]
+    return jnp.clip(jnp.mean(jnp.minimum(claimed, 10 * jnp.median(claimed))), 1.0, 50.0)
 
 
-def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, ""]:
-    """The detector's level that a healthy body exceeds once in a thousand steps."""
-    states, _ = replay(FastReflex(agent, draft), healthy, healthy.base)
-    level = jax.vmap(jax.vmap(detection_level))(states.evidence, states.information)
-    return jnp.quantile(level[:, 20:], 0.999)
+def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, " 3"]:
+    """The detector's level that a healthy body exceeds once in a thousand steps, for each structure."""
+
+    def quantile(structure: Structure) -> Float[Array, ""]:
+        reflex = FastReflex(agent, draft, FastReflexConfig(structure=structure))
+        states, _ = replay(reflex, healthy, healthy.base)
+        level = jax.vmap(jax.vmap(detection_level))(states.evidence, states.information)
+        return jnp.quantile(level[:, 20:], 0.999)
+
+    return jnp.stack([quantile(structure) for structure in STRUCTURES])
 
 
 def _unexplained(model: OneStep, healthy: Recording) -> float:

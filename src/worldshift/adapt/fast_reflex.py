@@ -22,6 +22,7 @@ from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
 
 Structure = Literal["gain", "gain+bias", "matrix"]
+STRUCTURES: tuple[Structure, ...] = ("gain", "gain+bias", "matrix")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class FastReflexConfig:
     detector: bool = True
     debias: bool = True
     """Subtract the healthy body's mean score."""
+    gate: tuple[float, float] = (0.1, 0.3)
+    """The correction is faded out between these matched fractions: an error that no action explains is not acted on."""
 
 
 class Calibration(NamedTuple):
@@ -53,12 +56,14 @@ class Calibration(NamedTuple):
     model: OneStep
     whitening: Float[Array, "O O"]
     """Turns innovations of the healthy body into white noise of unit variance."""
-    score_bias: Float[Array, " A2"]
-    """Mean score of the healthy body with respect to (gains, offsets)."""
+    score_bias: Float[Array, "A A1"]
+    """Mean score of the healthy body with respect to each entry of [M, d]."""
+    healthy_level: Float[Array, ""]
+    """Mean squared whitened innovation per channel on the healthy body."""
     inflation: Float[Array, ""]
-    """How much more uncertain an estimate is than white noise would say; from estimates of known, self-made gains."""
-    threshold: Float[Array, ""]
-    """Detector level that the healthy body passes once in a thousand windows."""
+    """How much more uncertain an estimate is than white noise would say; from estimates on the healthy body."""
+    threshold: Float[Array, " 3"]
+    """Detector level that the healthy body passes once in a thousand steps, for each of `STRUCTURES`."""
 
 
 class FastReflexState(NamedTuple):
@@ -71,10 +76,15 @@ class FastReflexState(NamedTuple):
     since_change: Int[Array, ""]
     memory: Float[Array, "1 H A"]
     explained: Float[Array, " 2"]
+    """Forgetting sums: excess error that the estimate explains, and all excess error over the healthy level."""
 
 
 WINDOW = 12
 """Agent steps over which the detector forgets; and for which it rests after a detection."""
+MATCHED_WINDOW = 60
+"""Agent steps over which the matched fraction forgets."""
+DOUBT = 5.0
+"""Excess error (in healthy channels x steps) below which the matched fraction is given the benefit of the doubt."""
 
 
 class FastReflex(eqx.Module):
@@ -85,7 +95,7 @@ class FastReflex(eqx.Module):
     config: FastReflexConfig = eqx.field(static=True, default=FastReflexConfig())
 
     def init(self, key: PRNGKeyArray) -> FastReflexState:
-        """A healthy body, with the prior's uncertainty shrunk to what drift alone would give."""
+        """A healthy body: nothing is wrong, and a tenth of the prior's doubt about it."""
         prior = self._prior()
         n = len(prior)
         return FastReflexState(
@@ -107,6 +117,7 @@ class FastReflex(eqx.Module):
             action = invert(matrix, offset, base)
         else:
             action = (base - offset) / jnp.diagonal(matrix)
+        action = base + self._gate(state) * (action - base)
         action = jnp.clip(jnp.where(finite(action), action, base), -self.config.authority, self.config.authority)
         return Command(action, base), state._replace(memory=memory)
 
@@ -132,6 +143,7 @@ class FastReflex(eqx.Module):
             evidence=jnp.where(changed, 0.0, evidence),
             information=jnp.where(changed, 0.0, seen),
             since_change=jnp.where(changed, 0, state.since_change + 1),
+            explained=self._explain(state, transition, innovation),
         )
         new = jax.tree.map(lambda n, o: jnp.where(usable, n, o), new, state)
         return new, self._telemetry(new, transition, innovation, usable)
@@ -142,12 +154,12 @@ class FastReflex(eqx.Module):
 
     def action_map(self, theta: Float[Array, " P"]) -> tuple[Float[Array, "A A"], Float[Array, " A"]]:
         """The estimated plant: u = M a + d."""
-        rows, columns = self._entries()
+        rows, columns = self.entries()
         actions = self.agent.model.action_dim
         whole = jnp.zeros((actions, actions + 1)).at[rows, columns].set(theta)
         return jnp.eye(actions) + whole[:, :actions], whole[:, actions]
 
-    def _entries(self) -> tuple[np.ndarray, np.ndarray]:
+    def entries(self) -> tuple[np.ndarray, np.ndarray]:
         """Which entries of [M - I, d] are estimated; the first A are the gains."""
         n = self.agent.model.action_dim
         gains = [(i, i) for i in range(n)]
@@ -158,15 +170,12 @@ class FastReflex(eqx.Module):
         return np.asarray(rows), np.asarray(columns)
 
     def _prior(self) -> np.ndarray:
-        rows, columns = self._entries()
+        rows, columns = self.entries()
         c, n = self.config, self.agent.model.action_dim
         return np.where(rows == columns, c.gain_std, np.where(columns == n, c.bias_std, c.coupling_std))
 
     def _score_bias(self) -> Float[Array, " P"]:
-        rows, columns = self._entries()
-        n = self.agent.model.action_dim
-        bias = self.calibration.score_bias
-        known = jnp.where(rows == columns, bias[rows], jnp.where(columns == n, bias[n + rows], 0.0))
+        known = self.calibration.score_bias[self.entries()]
         return known if self.config.debias else jnp.zeros_like(known)
 
     def _linearise(
@@ -177,7 +186,7 @@ class FastReflex(eqx.Module):
         predicted, pull, log_std = model.linearise(transition.obs, effective)
         scale = jnp.exp(-log_std)
         happened = (transition.next_obs - transition.obs) / model.change_std
-        rows, columns = self._entries()
+        rows, columns = self.entries()
         inputs = jnp.append(transition.command.action, 1.0)
         design = (scale[:, None] * pull)[:, rows] * inputs[columns]
         return whitening @ ((happened - predicted) * scale), whitening @ design
@@ -190,7 +199,28 @@ class FastReflex(eqx.Module):
         evidence, seen = keep * state.evidence + score, keep * state.information + information
         level = detection_level(evidence, seen)
         rested = state.since_change >= WINDOW
-        return evidence, seen, self.config.detector & rested & (level > self.calibration.threshold)
+        threshold = self.calibration.threshold[STRUCTURES.index(self.config.structure)]
+        return evidence, seen, self.config.detector & rested & (level > threshold)
+
+    def _explain(
+        self, state: FastReflexState, transition: Transition, innovation: Float[Array, " O"]
+    ) -> Float[Array, " 2"]:
+        """Adds this step to the account of what "nothing is wrong" leaves unexplained, and what the estimate does."""
+        model, whitening = self.calibration.model, self.calibration.whitening
+        unmoved = whitening @ model.innovation(transition.obs, transition.command.action, transition.next_obs)
+        cap = 10 * self.calibration.healthy_level
+        without, with_estimate = (jnp.minimum(jnp.mean(e**2), cap) for e in (unmoved, innovation))
+        step = jnp.stack([without - with_estimate, without - self.calibration.healthy_level])
+        return (1 - 1 / MATCHED_WINDOW) * state.explained + step / self.calibration.healthy_level
+
+    def _matched(self, state: FastReflexState) -> Float[Array, ""]:
+        """Share of the excess error that the estimated action map explains; 1 while there is no excess."""
+        explained, excess = state.explained
+        return jnp.clip((explained + DOUBT) / jnp.maximum(excess + DOUBT, DOUBT), 0.0, 1.0)
+
+    def _gate(self, state: FastReflexState) -> Float[Array, ""]:
+        low, high = self.config.gate
+        return jnp.clip((self._matched(state) - low) / (high - low), 0.0, 1.0)
 
     def _limit(self, theta: Float[Array, " P"]) -> Float[Array, " P"]:
         if self.config.structure == "matrix":
@@ -207,6 +237,7 @@ class FastReflex(eqx.Module):
             score=jnp.where(usable, jnp.mean(innovation**2), 0.0),
             gain=1 + state.theta[:n],
             gain_std=jnp.sqrt(jnp.maximum(jnp.diagonal(state.cov)[:n], 0.0)),
+            matched=self._matched(state),
             correction=correction_share(command),
             guarded=~finite(transition.obs, transition.next_obs),
         )

@@ -6,7 +6,7 @@ its strength does not depend on the task's reward scale (before it, the cost was
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -116,7 +116,7 @@ def _split(model: WorldModel) -> tuple[PyTree, PyTree]:
 
 
 def model_loss(
-    model: WorldModel, target_q: MLP, batch: Batch[Array], discount: float, config: LearnerConfig, key: PRNGKeyArray
+    model: WorldModel, target_q: MLP, batch: Batch, discount: float, config: LearnerConfig, key: PRNGKeyArray
 ) -> tuple[Float[Array, ""], tuple[Float[Array, "H1 B Z"], dict[str, Array]]]:
     """Consistency + reward + value (+ termination) loss over a latent roll-out from s_0; also the rolled latents."""
     k_policy, k_pair, k_drop = jax.random.split(key, 3)
@@ -190,7 +190,7 @@ def policy_loss(
 
 
 def update(
-    state: LearnerState, batch: Batch[Array], key: PRNGKeyArray, discount: float, config: LearnerConfig
+    state: LearnerState, batch: Batch, key: PRNGKeyArray, discount: float, config: LearnerConfig
 ) -> tuple[LearnerState, dict[str, Array]]:
     """One gradient step of the model, then of the policy, then of the target Q average."""
     k_model, k_policy = jax.random.split(key)
@@ -203,7 +203,7 @@ def update(
     (total, (rolled, parts)), grads = loss_and_grad(model, target_q, batch, discount, config, k_model)
     grads, _ = _split(with_precision(grads, "float32"))
     updates, model_opt = model_optimiser.update(grads, state.model_opt)
-    logs = parts | {"loss": total, "grad_norm": optax.global_norm(grads)}
+    logs = parts | {"loss": total, "grad_norm": optax.tree.norm(grads)}
     new = eqx.apply_updates(state.model, updates)
 
     model, rolled = with_precision(new, config.precision), jax.lax.stop_gradient(rolled)
@@ -221,13 +221,13 @@ def update(
 
 @eqx.filter_jit(donate="none")
 def update_many(
-    state: LearnerState, batches: Batch[Any], key: PRNGKeyArray, discount: float, config: LearnerConfig
+    state: LearnerState, batches: Batch, key: PRNGKeyArray, discount: float, config: LearnerConfig
 ) -> tuple[LearnerState, dict[str, Array]]:
     """As many updates as `batches` has leading entries, in one dispatch. Logs are their means."""
     keys = jax.random.split(key, batches.reward.shape[0])
     arrays, static = eqx.partition(state, eqx.is_array)
 
-    def body(carry: PyTree, inputs: tuple[Batch[Array], PRNGKeyArray]) -> tuple[PyTree, dict[str, Array]]:
+    def body(carry: PyTree, inputs: tuple[Batch, PRNGKeyArray]) -> tuple[PyTree, dict[str, Array]]:
         new, logs = update(eqx.combine(carry, static), inputs[0], inputs[1], discount, config)
         return eqx.filter(new, eqx.is_array), logs
 

@@ -4,20 +4,21 @@ TD-MPC2 (arXiv 2310.16828): uniform slices of whole episodes. Storage is flat Nu
 sampling is a function of the generator given to it, so that a resumed run draws the same batches.
 """
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 
-ArrayT = TypeVar("ArrayT")
 
+class Batch(NamedTuple):
+    """Sub-sequences, time first: row t holds s_t, and what followed from a_t. Leading axes may be added in front.
 
-class Batch(NamedTuple, Generic[ArrayT]):
-    """Sub-sequences, time first: row t holds s_t, and what followed from a_t. Leading axes may be added in front."""
+    NumPy arrays as they are sampled, JAX arrays inside an update.
+    """
 
-    obs: ArrayT  # (H+1, B, O)
-    action: ArrayT  # (H, B, A)
-    reward: ArrayT  # (H, B)
-    terminated: ArrayT  # (H, B) 1.0 where the episode ended in a terminal state
+    obs: Any  # (H+1, B, O)
+    action: Any  # (H, B, A)
+    reward: Any  # (H, B)
+    terminated: Any  # (H, B) 1.0 where the episode ended in a terminal state
 
 
 class Replay:
@@ -69,7 +70,7 @@ class Replay:
         self._end += steps + 1
         self._lengths.append(steps)
 
-    def sample(self, rng: np.random.Generator, batch: int, horizon: int, count: int = 1) -> Batch[np.ndarray]:
+    def sample(self, rng: np.random.Generator, batch: int, horizon: int, count: int = 1) -> Batch:
         """`count` batches at once: fields of shape (count, H+1 or H, batch, ...).
 
         Raises:

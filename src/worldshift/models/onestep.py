@@ -45,6 +45,13 @@ class OneStep(eqx.Module):
         mean, log_std = jnp.split(self.network(jnp.concatenate([scaled, action], -1)), 2, axis=-1)
         return mean, jnp.clip(log_std, MIN_LOG_STD, MAX_LOG_STD)
 
+    def innovation(
+        self, obs: Float[Array, "*B O"], action: Float[Array, "*B A"], next_obs: Float[Array, "*B O"]
+    ) -> Float[Array, "*B O"]:
+        """What happened minus what was predicted, in predicted standard deviations."""
+        mean, log_std = self.change(obs, action)
+        return ((next_obs - obs) / self.change_std - mean) * jnp.exp(-log_std)
+
     def linearise(
         self, obs: Float[Array, " O"], action: Float[Array, " A"]
     ) -> tuple[Float[Array, " O"], Float[Array, "O A"], Float[Array, " O"]]:

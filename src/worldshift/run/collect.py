@@ -1,7 +1,7 @@
 """Collects the healthy body's transitions for a calibration: the agent walks while its commands are gently excited.
 
 Every second or so some bodies get new self-made gains and some noise on their commands; what was sent to the plant is
-recorded beside the base action. One quarter of the bodies is never excited: they show the healthy body as it is.
+recorded beside the base action. One third of the bodies is never excited: they show the healthy body as it is.
 """
 
 from collections.abc import Callable
@@ -18,8 +18,8 @@ def collect(
     agent: Agent,
     task: str,
     *,
-    bodies: int = 24,
-    steps: int = 2000,
+    bodies: int = 36,
+    steps: int = 1500,
     seed: int = 0,
     excite: bool = True,
     threads: int = 1,
@@ -30,7 +30,7 @@ def collect(
     rng = np.random.default_rng([seed, 11])
     actions, length = batch.action_space.shape[0], int(batch.envs[0].get_wrapper_attr("episode_steps"))
     limit = batch.action_space.high
-    excited = np.arange(bodies) >= (bodies // 4 if excite else bodies)
+    excited = np.arange(bodies) >= (bodies // 3 if excite else bodies)
     gains, noise = np.ones((bodies, actions)), np.zeros((bodies, 1))
     obs, memory, key = (
         batch.reset(rng.integers(2**31, size=bodies).tolist()),

@@ -80,19 +80,24 @@ class _Bodies:
         return self.batch.reset([_seed(b.seed, self.episode) for b in self.bodies])
 
     def truth(self) -> tuple[np.ndarray, np.ndarray]:
-        """The linear part of what the actuators do now: (N, A, A) and (N, A)."""
+        """The linear part of what the actuators will do in the next step: (N, A, A) and (N, A)."""
         healthy = np.eye(self.actions), np.zeros(self.actions)
         maps = [(e.action_matrix() if e else None) or healthy for e in self.shifted]
         return np.stack([m for m, _ in maps]), np.stack([d for _, d in maps])
 
-    def wrong(self, base: np.ndarray, info: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
-        """Squared norm of the action still wrong at the plant, and of the wrong that the fault does. Both (N,)."""
+    def wrong(
+        self, base: np.ndarray, info: list[dict[str, Any]], truth: tuple[np.ndarray, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Squared norm of the action still wrong at the plant, and of the wrong that the fault does. Both (N,).
+
+        While no fault acts, the latest one is what a correction would be a remnant of.
+        """
         left, done = np.zeros(len(self.bodies)), np.zeros(len(self.bodies))
-        for i, (env, said) in enumerate(zip(self.shifted, info, strict=True)):
-            if env is None:
+        for i, said in enumerate(info):
+            if "shift" not in said:
                 continue
             if said["shift"]["active"]:
-                self.fault[i] = env.action_matrix() or self.fault[i]
+                self.fault[i] = truth[0][i], truth[1][i]
             matrix, offset = self.fault[i]
             left[i] = np.sum((said["plant_action"] - base[i]) ** 2)
             done[i] = np.sum((matrix @ base[i] + offset - base[i]) ** 2)
@@ -121,6 +126,11 @@ def _control(
     state, telemetry = jax.vmap(adapter.observe)(state, transition)
     command, state = jax.vmap(adapter.act)(state, obs, keys)
     return command, state, telemetry
+
+
+@eqx.filter_jit
+def _tell(adapter: Oracle, state: Any, matrix: jax.Array, offset: jax.Array) -> Any:
+    return jax.vmap(adapter.tell)(state, matrix, offset)
 
 
 @eqx.filter_jit
@@ -161,8 +171,9 @@ def run_method(
     age, pending = protocol.offset, None
     for t in range(protocol.steps):
         keys = jax.random.split(jax.random.fold_in(key, t), n)
+        truth = world.truth()
         if isinstance(adapter, Oracle):
-            state = jax.vmap(adapter.tell)(state, *(jnp.asarray(x, jnp.float32) for x in world.truth()))
+            state = _tell(adapter, state, *(jnp.asarray(x, jnp.float32) for x in truth))
         if pending is None:
             command, state = _decide(adapter, state, obs, keys)
         else:
@@ -170,7 +181,7 @@ def run_method(
             sums.hear(t - 1, telemetry)
         step = world.batch.step(np.asarray(command.action))
         base = np.asarray(command.base)
-        sums.see(t, step.reward, *world.wrong(base, step.info))
+        sums.see(t, step.reward, *world.wrong(base, step.info, truth))
         ones = np.ones(n, bool)
         pending = Transition(obs, command, step.obs, ones, step.reward, step.terminated)
         obs, age = step.obs, age + 1

@@ -8,7 +8,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields, replace
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -76,10 +76,12 @@ class Record:
 
     def __post_init__(self) -> None:
         for f in fields(self):
-            object.__setattr__(self, f.name, self._checked(f.name, getattr(self, f.name), f.metadata))
+            object.__setattr__(self, f.name, self._checked(f, getattr(self, f.name)))
 
-    def _checked(self, name: str, value: Any, meta: Mapping[str, Any]) -> Any:
-        where = f"{type(self).__name__}.{name}"
+    def _checked(self, f: Field, value: Any) -> Any:
+        where, meta = f"{type(self).__name__}.{f.name}", f.metadata
+        if value is None and f.default is None:
+            return None
         if _has_draw(value) and not self.takes_draws:
             raise ValueError(f"{where} takes numbers; draws such as Uniform are for the parameters of shifts.")
         if "names" in meta:
@@ -92,7 +94,7 @@ class Record:
             if not isinstance(value, bool):
                 raise ValueError(f"{where} must be true or false, not {value!r}.")
             return value
-        return _checked_numbers(where, value, meta) if "low" in meta and value is not None else value
+        return _checked_numbers(where, value, meta)
 
     @property
     def is_random(self) -> bool:
@@ -217,9 +219,9 @@ def _checked_names(where: str, value: Any) -> tuple[str, ...] | Draw:
         for option in value.options():
             _checked_names(where, option)
         return value
-    value = (value,) if isinstance(value, str) else tuple(value)
+    value = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     if not all(isinstance(v, str) and v for v in value):
-        raise ValueError(f"{where} must hold names, not {value!r}.")
+        raise ValueError(f"{where} must hold names, not {', '.join(map(repr, value))}.")
     return value
 
 

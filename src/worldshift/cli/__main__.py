@@ -1,0 +1,7 @@
+"""`python -m worldshift.cli`: the same as `worldshift`."""
+
+import sys
+
+from worldshift.cli import main
+
+sys.exit(main())

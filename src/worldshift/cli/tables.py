@@ -1,0 +1,109 @@
+"""Tables of results: one grid of words, shown on a terminal or written as Markdown."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.table import Table
+
+from worldshift.report.stats import Estimate
+from worldshift.run.findings import Harmless
+from worldshift.run.summary import Summary
+
+UNKNOWN = "–"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A header and rows of words."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+    def rich(self, title: str | None = None) -> Table:
+        """For a terminal."""
+        table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for i, name in enumerate(self.header):
+            table.add_column(name, justify="left" if i == 0 else "right")
+        for row in self.rows:
+            table.add_row(*row)
+        return table
+
+    def markdown(self) -> str:
+        """For a README."""
+        marks = ["---", *["---:"] * (len(self.header) - 1)]
+        return "\n".join("| " + " | ".join(row) + " |" for row in (self.header, marks, *self.rows))
+
+
+def comparison(methods: Mapping[str, Summary], episode_steps: int) -> Grid:
+    """Methods under a fault. Rewards are per episode's worth of steps."""
+    header = (
+        *("method", f"reward / {episode_steps} steps", "recovered", "50 % after", "90 % after"),
+        *("actuation error", "below 0.25 after", "control error", "ms a step"),
+    )
+    rows = []
+    for name, s in methods.items():
+        reference = name in ("nominal", "frozen")
+        rows.append(
+            (
+                name,
+                number(s.reward * episode_steps, 0),
+                UNKNOWN if reference else share(s.recovery),
+                UNKNOWN if reference else seconds(s.time_to_half),
+                UNKNOWN if reference else seconds(s.time_to_90),
+                UNKNOWN if name in ("nominal", "finetune") else interval(s.actuation_end),
+                UNKNOWN if name in ("nominal", "finetune") else seconds(s.actuation_times["0.25"]),
+                number(s.error_ratio, 2),
+                number(s.ms, 2),
+            )
+        )
+    return Grid(header, rows)
+
+
+COMPARISON_LEGEND = (
+    "recovered: share of the reward lost to the fault, from 10 s after onset on; actuation error: what is still wrong at "
+    "the motors over what the fault does, end of the fault (1 frozen, 0 perfect); control error: over the frozen agent's."
+)
+
+
+def harmless(methods: Mapping[str, Harmless], steps: int) -> Grid:
+    """Methods on healthy bodies."""
+    rows = [(name, number(h.reward * steps, 0), share(h.harm, digits=1)) for name, h in methods.items()]
+    return Grid(("method", f"reward / {steps} steps", "cost"), rows)
+
+
+def agents(found: Mapping[str, Mapping[str, Any]]) -> Grid:
+    """Base agents."""
+    rows = [
+        (name, number(a["mean"], 0), number(a["min"], 0), f"{100 * a['saturation']:.1f} %", str(a["episodes"]))
+        for name, a in found.items()
+    ]
+    return Grid(("agent", "mean return", "lowest", "saturated actions", "episodes"), rows)
+
+
+def number(value: float | None, digits: int) -> str:
+    """A number, or a dash where there is none."""
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+
+
+def interval(e: Estimate, digits: int = 2) -> str:
+    """A value and its interval, as far as there is one."""
+    if math.isnan(e.value) or not math.isfinite(e.low) or not math.isfinite(e.high):
+        return number(e.value, digits)
+    return f"{e.value:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
+
+
+def share(e: Estimate, digits: int = 0) -> str:
+    """A share in percent."""
+    text = interval(Estimate(100 * e.value, 100 * e.low, 100 * e.high, e.runs, e.tasks), digits)
+    return text if text == UNKNOWN else f"{text} %"
+
+
+def seconds(e: Estimate) -> str:
+    """A body time; infinity is never."""
+    if math.isnan(e.value):
+        return UNKNOWN
+    words = ["never" if math.isinf(x) else f"{x:.0f}" for x in (e.value, e.low, e.high) if not math.isnan(x)]
+    unit = "" if words[0] == "never" and len(words) == 1 else " s"
+    return words[0] + unit if len(words) < 3 else f"{words[0]} [{words[1]}, {words[2]}]{unit}"

@@ -1,0 +1,162 @@
+"""Figures: curves over body time with the fault marked, and training curves beside published scores.
+
+Colours are Okabe and Ito's, which colour-blind readers can tell apart; line styles differ as well. Matplotlib is loaded
+when a figure is drawn and never opens a window.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one method is drawn, the same in every figure."""
+
+    label: str
+    colour: str
+    style: str | tuple[int, tuple[int, ...]] = "-"
+    width: float = 1.6
+
+
+LOOKS = {
+    "nominal": Look("nominal (no fault)", "#000000", (0, (1, 1)), 1.3),
+    "oracle": Look("oracle", "#009E73", (0, (6, 1, 1, 1)), 1.4),
+    "frozen": Look("frozen", "#D55E00", (0, (5, 1.5))),
+    "paper": Look("reflex, paper mode", "#CC79A7"),
+    "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
+    "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
+}
+OURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7")
+THEIRS = "#444444"
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A line, with a band if there is more than one body."""
+
+    x: Float[np.ndarray, " K"]
+    y: Float[np.ndarray, " K"]
+    low: Float[np.ndarray, " K"] | None = None
+    high: Float[np.ndarray, " K"] | None = None
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One axis of a figure over body time; curves by method."""
+
+    label: str
+    curves: Mapping[str, Curve]
+    level: float | None = None
+    """A thin line here: what no correction, or a perfect one, would give."""
+    limits: tuple[float, float] | None = None
+
+
+def over_body_time(
+    path: str | os.PathLike[str],
+    panels: Sequence[Panel],
+    *,
+    title: str,
+    on: Sequence[tuple[float, float]],
+    unit: str = "s",
+) -> None:
+    """Panels above each other over body time, the fault's ON phases shaded. Written atomically.
+
+    Arguments:
+        on: beginnings and ends of the fault, in the units of the curves' x.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 0.9 + 2.1 * len(panels)), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True))
+    for axis, panel in zip(axes, panels, strict=True):
+        for begin, end in on:
+            axis.axvspan(begin, end, color="#F3EBDD", zorder=0, lw=0)
+            axis.axvline(begin, color="#8A7B5C", lw=0.8, zorder=1)
+        if panel.level is not None:
+            axis.axhline(panel.level, color="#999999", lw=0.8, zorder=1)
+        for method in [m for m in LOOKS if m in panel.curves]:
+            _draw(axis, panel.curves[method], LOOKS[method])
+        axis.set_ylabel(panel.label)
+        if panel.limits:
+            axis.set_ylim(*panel.limits)
+        _tidy(axis)
+    if on:
+        axes[0].annotate("fault", (on[0][0], 1.0), xycoords=("data", "axes fraction"), xytext=(4, -11),
+                         textcoords="offset points", fontsize=8, color="#6B5D3E")  # fmt: skip
+    axes[-1].set_xlabel(f"body time ({unit})")
+    axes[-1].set_xlim(*_extent(panels))
+    handles, labels = _legend(axes)
+    figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False, fontsize=8,
+                  title=title, title_fontsize=10)  # fmt: skip
+    _save(figure, path)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Evaluation returns of one task by frames: our seeds, and what is published at the same frames."""
+
+    ours: Mapping[str, Sequence[tuple[float, float]]]
+    """(frames, return) by agent."""
+    theirs: Sequence[tuple[float, float, float]] = ()
+    """(frames, mean, standard deviation over seeds)."""
+
+
+def training_curves(path: str | os.PathLike[str], tasks: Mapping[str, Training], *, theirs: str) -> None:
+    """One panel a task. Published scores are points with their spread; `theirs` says whose they are and how made."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.0 + 2.9 * len(tasks), 3.2), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(1, len(tasks), sharey=True))
+    for axis, (task, training) in zip(axes, tasks.items(), strict=True):
+        for colour, (name, points) in zip(OURS, training.ours.items(), strict=False):
+            frames, returns = np.asarray(points, float).reshape(-1, 2).T
+            axis.plot(frames / 1e3, returns, color=colour, lw=1.6, marker=".", ms=4, label=name)
+        if training.theirs:
+            frames, means, spreads = np.asarray(training.theirs, float).T
+            axis.errorbar(frames / 1e3, means, spreads, color=THEIRS, fmt="D", ms=4, capsize=3, label=theirs)
+        axis.set_title(task, fontsize=10)
+        axis.set_xlabel("frames (thousands)")
+        axis.set_ylim(0, 1040)
+        axis.legend(frameon=False, fontsize=7, loc="lower right")
+        _tidy(axis)
+    axes[0].set_ylabel("return")
+    _save(figure, path)
+
+
+def _draw(axis, curve: Curve, look: Look) -> None:
+    if curve.low is not None and curve.high is not None:
+        axis.fill_between(curve.x, curve.low, curve.high, color=look.colour, alpha=0.14, lw=0)
+    axis.plot(curve.x, curve.y, color=look.colour, ls=look.style, lw=look.width, label=look.label)
+
+
+def _tidy(axis) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(labelsize=8)
+
+
+def _extent(panels: Sequence[Panel]) -> tuple[float, float]:
+    ends = [curve.x[[0, -1]] for panel in panels for curve in panel.curves.values() if len(curve.x)]
+    return (float(np.min(ends)), float(np.max(ends))) if ends else (0.0, 1.0)
+
+
+def _legend(axes: np.ndarray) -> tuple[list, list[str]]:
+    """Every method once, wherever it is drawn."""
+    seen: dict[str, object] = {}
+    for axis in axes:
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
+            seen.setdefault(label, handle)
+    return list(seen.values()), list(seen)
+
+
+def _save(figure, path: str | os.PathLike[str]) -> None:
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.tmp")
+    # No software and no date in the file: the same rows give the same bytes.
+    figure.savefig(beside, dpi=150, format=target.suffix.removeprefix(".") or "png", metadata={"Software": None})
+    os.replace(beside, target)

@@ -1,0 +1,146 @@
+"""The methods by name, and one comparison: every method lives the same episodes with the same faults.
+
+`nominal` is the frozen agent with no fault: the level that a recovery is measured against. `sampled` agents act with
+their stochastic policy, as in RWM's runs (arXiv 2505.15589); then all methods do, so that none is favoured.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from worldshift import envs
+from worldshift.adapt.bounds import Frozen, Oracle
+from worldshift.adapt.contract import Command, OnlineAdapter
+from worldshift.adapt.fast_reflex import FastReflex
+from worldshift.adapt.finetune import Finetune, FinetuneConfig
+from worldshift.adapt.reflex import Reflex, ReflexConfig
+from worldshift.agents.agent import Agent, Memory, Observations
+from worldshift.agents.tdmpc2 import LearnerConfig
+from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
+from worldshift.shifts import Shift
+from worldshift.zoo import Shipped
+
+METHODS = {
+    "nominal": "the agent in the body that it was trained in",
+    "frozen": "the agent as it was trained, under the fault",
+    "paper": "RWM's reflex: a network, one step an episode",
+    "fast": "the fast reflex: gains and offsets, a Kalman step each control step",
+    "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
+    "oracle": "knows the actuators and undoes the fault within the authority limit",
+}
+
+Watch = Callable[[int, list[gymnasium.Env], Command], None]
+
+
+class SamplingAgent(Agent):
+    """An agent that acts as it explored in training: with a sample of its policy."""
+
+    def act(self, memory: Memory, obs: Observations, key: PRNGKeyArray) -> tuple[Float[Array, "N A"], Memory]:
+        """A sampled base action."""
+        return self.explore(memory, obs, key)
+
+
+def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = False) -> OnlineAdapter:
+    """The adapter that a method's name stands for.
+
+    Raises:
+        ValueError: unknown method, or a fast reflex without calibration.
+    """
+    agent = shipped.agent
+    if sampled:
+        agent = SamplingAgent(agent.model, agent.planner, agent.discount)
+    if method in ("nominal", "frozen"):
+        return Frozen(agent)
+    if method == "oracle":
+        return Oracle(agent)
+    if method == "fast":
+        return FastReflex(agent, shipped.calibrated())
+    if method == "paper":
+        return Reflex(agent, protocol.episode_steps, ReflexConfig(sample=sampled))
+    if method == "finetune":
+        learner = LearnerConfig(**shipped.config["learner"])
+        capacity = protocol.steps + protocol.episode_steps  # all that is lived: the runner copies the buffer each step
+        return Finetune(
+            shipped.agent, protocol.episode_steps, FinetuneConfig(learner=learner, capacity=min(100_000, capacity))
+        )
+    raise ValueError(f"unknown method {method!r}: choose among {', '.join(METHODS)}.")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Rows of every method, what a control step of each costs (ms), and the seconds of body time in an agent step."""
+
+    rows: dict[str, list[dict[str, Any]]]
+    ms: dict[str, float]
+    dt: float
+
+
+def compare(
+    shipped: Shipped,
+    methods: Sequence[str],
+    protocol: Protocol,
+    shift: Shift | None,
+    bodies: Sequence[Body],
+    *,
+    seed: int = 0,
+    sampled: bool = False,
+    threads: int = 1,
+    report: Callable[[str, int], None] | None = None,
+    watch: Callable[[str], Watch | None] | None = None,
+) -> Comparison:
+    """Runs the methods one after another.
+
+    Arguments:
+        seed: of everything that the adapters draw; start poses and faults are in `bodies`.
+        report: called with (method, agent steps done).
+        watch: gives for a method's name what `run_method` calls after every step, or None.
+    """
+    adapters = {method: build(method, shipped, protocol, sampled=sampled) for method in methods}
+    rows, ms = {}, {}
+    for method, adapter in adapters.items():
+
+        def told(done: int, method: str = method) -> None:
+            if report:
+                report(method, done)
+
+        rows[method] = run_method(
+            adapter,
+            protocol,
+            None if method == "nominal" else shift,
+            bodies,
+            seed=seed,
+            threads=threads,
+            report=told,
+            watch=watch(method) if watch else None,
+        )
+        ms[method] = control_step_ms(adapter, shipped.agent.model.obs_dim)
+    return Comparison(rows, ms, seconds_per_step(protocol.task))
+
+
+def episode_steps(shipped: Shipped) -> int:
+    """Agent steps in an episode: as the agent was trained, or else as its task says."""
+    env = envs.make(shipped.task, episode_steps=shipped.config.get("episode_steps"))
+    length = env.get_wrapper_attr("episode_steps")
+    env.close()
+    return int(length)
+
+
+def seconds_per_step(task: str) -> float:
+    """Seconds of body time in an agent step.
+
+    Raises:
+        ValueError: the environment does not say (no `dt`).
+    """
+    env = envs.make(task)
+    try:
+        return float(env.get_wrapper_attr("dt"))
+    except AttributeError:
+        raise ValueError(
+            f"{task} does not say how long a step lasts, so there is no body time: give the environment an attribute "
+            "`dt`, the seconds of one step."
+        ) from None
+    finally:
+        env.close()
