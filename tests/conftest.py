@@ -1,12 +1,18 @@
 """Test settings: jaxtyping annotations are enforced, JAX runs on the CPU, hypothesis draws the same cases each time."""
 
 import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
 
 # Before JAX is imported anywhere: bit-exact comparisons need one and the same back end on every machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # Tests need no GL: without this, dm_control looks for one while it is imported, and warns where it finds none.
 os.environ.setdefault("MUJOCO_GL", "disable")
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
@@ -16,3 +22,41 @@ install_import_hook("worldshift", "beartype.beartype(conf=beartype.BeartypeConf(
 # No deadline: the first example of a test pays for the compilation.
 settings.register_profile("worldshift", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("worldshift")
+
+
+class TinyRun(NamedTuple):
+    """A walker that was hardly trained and hardly calibrated, as a user would make it, and what the commands said."""
+
+    path: Path
+    train: subprocess.CompletedProcess[str]
+    calibrate: subprocess.CompletedProcess[str]
+
+
+TRAIN = {"task": "walker-walk", "agent-steps": 40, "num-envs": 2, "episode-steps": 20, "eval-episodes": 2, "seed": 3}
+CALIBRATE = {"bodies": 6, "steps": 120, "updates": 20, "width": 16, "tolerance": 1000}
+
+
+def _worldshift(verb: str, place: Path, options: dict[str, str | int]) -> subprocess.CompletedProcess[str]:
+    """A command as a user types it."""
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    where = ["--out", str(place)] if verb == "train" else [str(place)]
+    command = [sys.executable, "-m", "worldshift.cli", verb, *where, *words, "--json"]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """Made once; nobody writes into it."""
+    path = tmp_path_factory.mktemp("zoo") / "walker-walk-1"
+    return TinyRun(path, _worldshift("train", path, TRAIN), _worldshift("calibrate", path, CALIBRATE))
+
+
+@pytest.fixture
+def tiny_zoo(tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A zoo that holds nothing but the tiny walker."""
+    from worldshift import zoo
+
+    root = tmp_path / "the-zoo"
+    shutil.copytree(tiny_run.path, root / "walker-walk-1")
+    monkeypatch.setattr(zoo, "ROOT", root)
+    return root

@@ -26,6 +26,7 @@ FLOORS = {
     "studies": 6,
     "report": 5,
     "run": 5,
+    "zoo": 5,
     "adapt": 4,
     "agents": 3,
     "models": 2,
@@ -38,7 +39,11 @@ FLOORS = {
     "provenance": 0,
 }
 # ... except through these doors.
-DOORS = {("checkpoint", "provenance")}
+DOORS = {
+    ("checkpoint", "provenance"),
+    ("run", "zoo"),  # a run names the agent that it takes
+    ("run", "report"),  # and shows what it found
+}
 
 LONGEST_FILE = 350  # lines
 PICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

@@ -1,0 +1,122 @@
+"""worldshift: world-model agents that adapt when the dynamics change. This is the public surface, and nothing else.
+
+Names are looked up when they are first used, so that `import worldshift` loads neither JAX nor a simulator.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from worldshift import shifts, zoo
+    from worldshift.adapt.bounds import Frozen, Oracle
+    from worldshift.adapt.calibrate import (
+        CalibrationConfig,
+        CalibrationError,
+        calibrate,
+        load_calibration,
+        save_calibration,
+    )
+    from worldshift.adapt.contract import Command, OnlineAdapter, Telemetry, Transition
+    from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig
+    from worldshift.adapt.finetune import Finetune, FinetuneConfig
+    from worldshift.adapt.reflex import Reflex, ReflexConfig
+    from worldshift.agents.agent import Agent, load_agent
+    from worldshift.agents.mppi import PlannerConfig
+    from worldshift.agents.tdmpc2 import LearnerConfig
+    from worldshift.checkpoint import CheckpointError
+    from worldshift.envs import BatchEnv, make
+    from worldshift.envs.from_gym import FromGym
+    from worldshift.run.collect import collect
+    from worldshift.run.methods import compare
+    from worldshift.run.pretrain import PretrainConfig, pretrain
+    from worldshift.run.protocol import Body, Protocol, read_rows, run_method, write_rows
+    from worldshift.run.summary import Summary, summarise
+    from worldshift.shifts import Shift, Shifted
+
+_PLACES = {
+    "worldshift": ("shifts", "zoo"),
+    "worldshift.adapt.bounds": ("Frozen", "Oracle"),
+    "worldshift.adapt.calibrate": (
+        "CalibrationConfig",
+        "CalibrationError",
+        "calibrate",
+        "load_calibration",
+        "save_calibration",
+    ),
+    "worldshift.adapt.contract": ("Command", "OnlineAdapter", "Telemetry", "Transition"),
+    "worldshift.adapt.fast_reflex": ("Calibration", "FastReflex", "FastReflexConfig"),
+    "worldshift.adapt.finetune": ("Finetune", "FinetuneConfig"),
+    "worldshift.adapt.reflex": ("Reflex", "ReflexConfig"),
+    "worldshift.agents.agent": ("Agent", "load_agent"),
+    "worldshift.agents.mppi": ("PlannerConfig",),
+    "worldshift.agents.tdmpc2": ("LearnerConfig",),
+    "worldshift.checkpoint": ("CheckpointError",),
+    "worldshift.envs": ("BatchEnv", "make"),
+    "worldshift.envs.from_gym": ("FromGym",),
+    "worldshift.run.collect": ("collect",),
+    "worldshift.run.methods": ("compare",),
+    "worldshift.run.pretrain": ("PretrainConfig", "pretrain"),
+    "worldshift.run.protocol": ("Body", "Protocol", "read_rows", "run_method", "write_rows"),
+    "worldshift.run.summary": ("Summary", "summarise"),
+    "worldshift.shifts": ("Shift", "Shifted"),
+}
+_WHERE = {name: place for place, names in _PLACES.items() for name in names}
+
+__all__ = [
+    "Agent",
+    "BatchEnv",
+    "Body",
+    "Calibration",
+    "CalibrationConfig",
+    "CalibrationError",
+    "CheckpointError",
+    "Command",
+    "FastReflex",
+    "FastReflexConfig",
+    "Finetune",
+    "FinetuneConfig",
+    "FromGym",
+    "Frozen",
+    "LearnerConfig",
+    "OnlineAdapter",
+    "Oracle",
+    "PlannerConfig",
+    "PretrainConfig",
+    "Protocol",
+    "Reflex",
+    "ReflexConfig",
+    "Shift",
+    "Shifted",
+    "Summary",
+    "Telemetry",
+    "Transition",
+    "calibrate",
+    "collect",
+    "compare",
+    "load_agent",
+    "load_calibration",
+    "make",
+    "pretrain",
+    "read_rows",
+    "run_method",
+    "save_calibration",
+    "shifts",
+    "summarise",
+    "write_rows",
+    "zoo",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"worldshift has no {name!r}; it has {', '.join(__all__)}.")
+    place = _WHERE[name]
+    if place == "worldshift":
+        return importlib.import_module(f"worldshift.{name}")
+    value = getattr(importlib.import_module(place), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -181,7 +181,9 @@ SHARED = DmcEnv("walker-walk")
 
 @pytest.mark.parametrize("task", ["walker-fly", "ball-catch", "walker", "", "-", "cup_catch", "HalfCheetah-v5"])
 def test_unknown_tasks_are_refused_with_the_list_of_known_ones(task):
-    with pytest.raises(ValueError, match=f"unknown task '{task}': choose point-mass, gym:.*, cheetah-run, .* walker-walk"):
+    with pytest.raises(
+        ValueError, match=f"unknown task '{task}': choose point-mass, gym:.*, cheetah-run, .* walker-walk"
+    ):
         envs.make(task)
 
 

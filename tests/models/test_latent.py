@@ -103,8 +103,11 @@ def test_heads_of_the_ensemble_and_seeds_differ(walker):
     other = WorldModel(*WALKER, size=1, episodic=True, key=jax.random.key(1))
     again = WorldModel(*WALKER, size=1, episodic=True, key=KEY)
     assert bool(eqx.tree_equal(walker, again))
-    assert not any(np.array_equal(a.weight, b.weight) for a, b in zip(linears(walker), linears(other), strict=True)
-                   if np.asarray(a.weight).any())
+    assert not any(
+        np.array_equal(a.weight, b.weight)
+        for a, b in zip(linears(walker), linears(other), strict=True)
+        if np.asarray(a.weight).any()
+    )
 
 
 # What the heads mean

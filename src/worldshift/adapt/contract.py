@@ -84,9 +84,7 @@ def control_error(model: WorldModel, transition: Transition) -> Float[Array, ""]
 def quiet(actions: int) -> Telemetry:
     """Telemetry of a method that has nothing to say."""
     zero = jnp.zeros(())
-    return Telemetry(
-        zero, zero, jnp.ones(actions), jnp.zeros(actions), zero, zero, jnp.zeros((), bool)
-    )
+    return Telemetry(zero, zero, jnp.ones(actions), jnp.zeros(actions), zero, zero, jnp.zeros((), bool))
 
 
 def correction_share(command: Command) -> Float[Array, ""]:

@@ -29,19 +29,19 @@ STRUCTURES: tuple[Structure, ...] = ("gain", "gain+bias", "matrix")
 class FastReflexConfig:
     """What the estimate may be, how fast it may move, and how far it may act."""
 
-    structure: Structure = "gain+bias"
+    structure: Structure = "gain"
     """`gain`: one gain per actuator; `gain+bias`: and an offset; `matrix`: full M and d, for coupled actuators."""
     gain_std: float = 0.3
     """Prior standard deviation of a gain, and what a detected change re-opens it to."""
-    bias_std: float = 0.1
-    coupling_std: float = 0.3
+    bias_std: float = 0.05
+    coupling_std: float = 0.1
     drift_std: float = 0.003
     """Random walk of a gain per agent step: what is tracked without a detected change."""
     authority: float = 2.0
     """Bound on the total command, in units of the base range."""
     gain_limits: tuple[float, float] = (0.3, 2.0)
     """The estimate of a diagonal gain stays inside (a full matrix is free: signs may flip)."""
-    outlier: float = 4.0
+    outlier: float = 2.0
     """A step whose normalised innovation is this many times the healthy mean is weighed down (contacts, resets)."""
     detector: bool = True
     debias: bool = True
@@ -108,7 +108,9 @@ class FastReflex(eqx.Module):
             jnp.zeros(2),
         )
 
-    def act(self, state: FastReflexState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, FastReflexState]:
+    def act(
+        self, state: FastReflexState, obs: Float[Array, " O"], key: PRNGKeyArray
+    ) -> tuple[Command, FastReflexState]:
         """The command whose estimated effect is the base action, within the authority limit."""
         base, memory = self.agent.act(state.memory, obs[None], key)
         base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
@@ -249,9 +251,7 @@ def detection_level(evidence: Float[Array, " P"], information: Float[Array, "P P
     return evidence @ jnp.linalg.solve(information + ridge * jnp.eye(len(evidence)), evidence) / len(evidence)
 
 
-def _posterior(
-    cov: Float[Array, "P P"], design: Float[Array, "O P"], noise: Float[Array, ""]
-) -> Float[Array, "P P"]:
+def _posterior(cov: Float[Array, "P P"], design: Float[Array, "O P"], noise: Float[Array, ""]) -> Float[Array, "P P"]:
     """Covariance after a measurement with white noise of variance `noise`."""
     projected = design @ cov
     innovation_cov = projected @ design.T + noise * jnp.eye(len(design))

@@ -21,21 +21,24 @@ from worldshift.models.latent import WorldModel
 
 @dataclass(frozen=True)
 class ReflexConfig:
-    """The paper's settings; what it leaves open follows its first author's code."""
+    """The paper's settings but for the step size, which does not carry over from one latent size to another."""
 
     hidden: int = 512
     """Units in each of the two hidden ReLU layers."""
     output_gain: float = 1e-3
     """Xavier gain of the last layer: the correction starts at almost nothing."""
-    learning_rate: float = 3e-4
-    epsilon: float = 1e-5
-    """Adam's epsilon, of the size of the gradients: it damps the step near convergence."""
+    learning_rate: float = 1e-3
+    """The paper has 3e-4 for a latent of 512."""
+    epsilon: float = 1e-8
+    """Adam's own. 1e-5 of the first author's code is of the size of its gradients, which shrink with the latent."""
     horizon: int = 3
     rho: float = 0.5
     authority: float = 2.0
     """Bound on the total command, in units of the base range."""
-    sample: bool = False
-    """Sample the base policy, as the paper's runs do, instead of its mean."""
+
+
+PUBLISHED = ReflexConfig(learning_rate=3e-4, epsilon=1e-5)
+"""The constants of the paper and of its first author's code."""
 
 
 class Controller(eqx.Module):
@@ -124,8 +127,7 @@ class Reflex(eqx.Module):
 
     def act(self, state: ReflexState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, ReflexState]:
         """Base action plus the controller's correction, within the authority limit; the base action if not finite."""
-        choose = self.agent.explore if self.config.sample else self.agent.act
-        base, memory = choose(state.memory, obs[None], key)
+        base, memory = self.agent.act(state.memory, obs[None], key)
         base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
         total = base + state.controller(self.agent.model.encode(obs))
         action = jnp.clip(jnp.where(finite(total), total, base), -self.config.authority, self.config.authority)

@@ -190,9 +190,17 @@ def policy_loss(
 
 
 def update(
-    state: LearnerState, batch: Batch, key: PRNGKeyArray, discount: float, config: LearnerConfig
+    state: LearnerState,
+    batch: Batch,
+    key: PRNGKeyArray,
+    discount: float,
+    config: LearnerConfig,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[LearnerState, dict[str, Array]]:
-    """One gradient step of the model, then of the policy, then of the target Q average."""
+    """One gradient step of the model, then of the policy, then of the target Q average.
+
+    `rate` multiplies both learning rates, for a run that anneals them.
+    """
     k_model, k_policy = jax.random.split(key)
     if config.action_cost_in == "reward":
         batch = batch._replace(reward=batch.reward - config.cost(batch.action))
@@ -204,7 +212,7 @@ def update(
     grads, _ = _split(with_precision(grads, "float32"))
     updates, model_opt = model_optimiser.update(grads, state.model_opt)
     logs = parts | {"loss": total, "grad_norm": optax.tree.norm(grads)}
-    new = eqx.apply_updates(state.model, updates)
+    new = eqx.apply_updates(state.model, _scaled(updates, rate))
 
     model, rolled = with_precision(new, config.precision), jax.lax.stop_gradient(rolled)
     loss_and_grad = eqx.filter_value_and_grad(policy_loss, has_aux=True)
@@ -212,23 +220,32 @@ def update(
         model.policy_head, model, rolled, state.q_scale, config, k_policy
     )
     updates, policy_opt = policy_optimiser.update(with_precision(grads, "float32"), state.policy_opt)
-    new = eqx.tree_at(lambda m: m.policy_head, new, eqx.apply_updates(new.policy_head, updates))
+    new = eqx.tree_at(lambda m: m.policy_head, new, eqx.apply_updates(new.policy_head, _scaled(updates, rate)))
 
     target = jax.tree.map(lambda old, online: old + config.tau * (online - old), state.target_q, new.q_heads)
     logs |= seen | {"policy_loss": objective}
     return LearnerState(new, target, q_scale, model_opt, policy_opt, state.updates + 1), logs
 
 
+def _scaled(updates: PyTree, rate: Float[Array, ""] | float) -> PyTree:
+    return jax.tree.map(lambda leaf: rate * leaf, updates)
+
+
 @eqx.filter_jit(donate="none")
 def update_many(
-    state: LearnerState, batches: Batch, key: PRNGKeyArray, discount: float, config: LearnerConfig
+    state: LearnerState,
+    batches: Batch,
+    key: PRNGKeyArray,
+    discount: float,
+    config: LearnerConfig,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[LearnerState, dict[str, Array]]:
     """As many updates as `batches` has leading entries, in one dispatch. Logs are their means."""
     keys = jax.random.split(key, batches.reward.shape[0])
     arrays, static = eqx.partition(state, eqx.is_array)
 
     def body(carry: PyTree, inputs: tuple[Batch, PRNGKeyArray]) -> tuple[PyTree, dict[str, Array]]:
-        new, logs = update(eqx.combine(carry, static), inputs[0], inputs[1], discount, config)
+        new, logs = update(eqx.combine(carry, static), inputs[0], inputs[1], discount, config, rate)
         return eqx.filter(new, eqx.is_array), logs
 
     arrays, logs = jax.lax.scan(body, arrays, (batches, keys))

@@ -1,4 +1,4 @@
-"""The command line, `worldshift VERB`: one file a verb, each a frozen dataclass whose documented fields are its options.
+"""The command line, `worldshift VERB`: a file a verb, each a frozen dataclass whose documented fields are its options.
 
 `worldshift VERB --help` is the manual. Results go to standard output, progress and complaints to standard error; with
 `--json` standard output holds exactly one JSON object. What a user can get wrong ends with status 2 and one sentence.
@@ -48,9 +48,9 @@ def _run(verb: str, arguments: list[str]) -> int:
     import tyro
 
     # Imported only now, so that --help does not wait for JAX.
-    Verb = importlib.import_module(f"worldshift.cli.{verb}_verb").Verb
-    command = tyro.cli(Verb, prog=f"worldshift {verb}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
     try:
+        Verb = importlib.import_module(f"worldshift.cli.{verb}_verb").Verb
+        command = tyro.cli(Verb, prog=f"worldshift {verb}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
         return command.run()
     except KeyboardInterrupt:
         _complain("stopped.")

@@ -64,5 +64,3 @@ def method_progress(methods: tuple[str, ...], steps: int) -> Iterator[Callable[[
     """A bar over all methods; gives what `compare` reports to."""
     with progress(len(methods) * steps, methods[0]) as told:
         yield lambda method, done: told(method, methods.index(method) * steps + done)
-
-

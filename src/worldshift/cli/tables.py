@@ -62,8 +62,9 @@ def comparison(methods: Mapping[str, Summary], episode_steps: int) -> Grid:
 
 
 COMPARISON_LEGEND = (
-    "recovered: share of the reward lost to the fault, from 10 s after onset on; actuation error: what is still wrong at "
-    "the motors over what the fault does, end of the fault (1 frozen, 0 perfect); control error: over the frozen agent's."
+    "recovered: share of the reward lost to the fault that is won back, from 10 s after its onset on; actuation error: "
+    "what is still wrong at the motors over what the fault does, at the end of it (1: frozen, 0: perfect); control "
+    "error: relative to the frozen agent's."
 )
 
 

@@ -46,7 +46,9 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         domain, name = _SHORT.get(domain, domain).replace("-", "_"), name.replace("-", "_")
         if (domain, name) not in suite.ALL_TASKS:
             known = ", ".join(sorted(f"{d}-{t}" for d, t in suite.BENCHMARKING))
-            raise ValueError(f"unknown task {task!r}: choose point-mass, gym:<id of an environment>, or one of {known}.")
+            raise ValueError(
+                f"unknown task {task!r}: choose point-mass, gym:<id of an environment>, or one of {known}."
+            )
         self._dm = suite.load(domain, name, task_kwargs={"random": 0, "time_limit": float("inf")})
         self._task, self._physics = self._dm.task, self._dm.physics
         self.model, self.data = self._physics.model.ptr, self._physics.data.ptr

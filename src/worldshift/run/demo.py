@@ -6,7 +6,7 @@ fast. Drawn without OpenGL.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from worldshift.adapt.contract import Command
 from worldshift.report import film
 from worldshift.report.figures import over_body_time
 from worldshift.run.findings import panels
-from worldshift.run.methods import Comparison, Watch, compare
+from worldshift.run.methods import Comparison, Watch, compare, episode_steps
 from worldshift.run.protocol import Body, Protocol
 from worldshift.run.study import GAINS
 from worldshift.run.summary import Summary, plain, summarise
@@ -43,6 +43,12 @@ class ReflexDemo:
     protocol: Protocol = field(default_factory=lambda: Protocol(nominal=400, on=900, off=200))
     film_s: tuple[float, float] = (-2.0, 14.0)
     """Stretch that is filmed, in s of body time after onset."""
+
+    @classmethod
+    def of(cls, shipped: Shipped, seed: int) -> "ReflexDemo":
+        """The demo with this agent's own task and episodes."""
+        length = episode_steps(shipped)
+        return cls(seed, protocol=replace(cls().protocol, task=shipped.task, episode_steps=length, offset=length // 2))
 
     @property
     def lives(self) -> list[Body]:

@@ -84,8 +84,8 @@ def panels(
 ) -> tuple[list[Panel], list[tuple[float, float]]]:
     """Panels of reward, actuation error and, if asked for, control error; time 0 is the first onset. And the ON phases.
 
-    Reward: mean over bodies over a trailing 5 s, as a share of the nominal mean. Errors: median over bodies, quartiles
-    as a band, actuation over a trailing 1 s.
+    Reward: mean over bodies over a trailing 5 s, as a share of the nominal mean (as it is, where that is negative).
+    Errors: median over bodies with quartiles as a band, actuation over a trailing 1 s.
     """
     seconds = protocol.block * dt
     onset = protocol.nominal * dt
@@ -100,6 +100,7 @@ def panels(
         return max(1, round(length / seconds))
 
     level = whole(methods.get("nominal", methods["frozen"]), "reward").mean()
+    label, level, limits = ("reward / nominal", level, (0.0, 1.15)) if level > 0 else ("reward per step", 1.0, None)
     reward, actuation, control = {}, {}, {}
     for name, rows in methods.items():
         course(rows, protocol, dt)  # refuses rows of another protocol
@@ -110,7 +111,7 @@ def panels(
             actuation[name] = _median(x, wrong)
         control[name] = _median(x, 1e3 * trailing(whole(rows, "error"), window(REWARD_SMOOTHING_S)))
     shown = [
-        Panel("reward / nominal", reward, limits=(0.0, 1.15)),
+        Panel(label, reward, limits=limits),
         Panel("actuation error", actuation, limits=(0, 1.6)),
     ]
     return shown + ([Panel("control error (×10⁻³)", control)] if error else []), on

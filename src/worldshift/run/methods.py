@@ -16,7 +16,7 @@ from worldshift.adapt.bounds import Frozen, Oracle
 from worldshift.adapt.contract import Command, OnlineAdapter
 from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
-from worldshift.adapt.reflex import Reflex, ReflexConfig
+from worldshift.adapt.reflex import PUBLISHED, Reflex
 from worldshift.agents.agent import Agent, Memory, Observations
 from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
@@ -27,6 +27,7 @@ METHODS = {
     "nominal": "the agent in the body that it was trained in",
     "frozen": "the agent as it was trained, under the fault",
     "paper": "RWM's reflex: a network, one step an episode",
+    "published": "the same with the published learning rate and epsilon",
     "fast": "the fast reflex: gains and offsets, a Kalman step each control step",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
     "oracle": "knows the actuators and undoes the fault within the authority limit",
@@ -59,7 +60,9 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
     if method == "fast":
         return FastReflex(agent, shipped.calibrated())
     if method == "paper":
-        return Reflex(agent, protocol.episode_steps, ReflexConfig(sample=sampled))
+        return Reflex(agent, protocol.episode_steps)
+    if method == "published":
+        return Reflex(agent, protocol.episode_steps, PUBLISHED)
     if method == "finetune":
         learner = LearnerConfig(**shipped.config["learner"])
         capacity = protocol.steps + protocol.episode_steps  # all that is lived: the runner copies the buffer each step
@@ -97,7 +100,12 @@ def compare(
         seed: of everything that the adapters draw; start poses and faults are in `bodies`.
         report: called with (method, agent steps done).
         watch: gives for a method's name what `run_method` calls after every step, or None.
+
+    Raises:
+        ValueError: an unknown method, an agent of another task, or a fast reflex without calibration.
     """
+    if protocol.task != shipped.task:
+        raise ValueError(f"{shipped.name} was trained for {shipped.task} and cannot live through {protocol.task}.")
     adapters = {method: build(method, shipped, protocol, sampled=sampled) for method in methods}
     rows, ms = {}, {}
     for method, adapter in adapters.items():

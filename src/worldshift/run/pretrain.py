@@ -18,6 +18,7 @@ from typing import Any
 import equinox as eqx
 import gymnasium
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import flatdim
 
@@ -50,9 +51,11 @@ class PretrainConfig:
     eval_every: int = 10_000
     """Agent steps between evaluations (rounded up to whole rounds)."""
     eval_episodes: int = 10
+    anneal: float = 0.2
+    """Last share of the agent steps over which the learning rates fall linearly to a tenth (0: never)."""
     planner: bool = False
     """Collect and evaluate with MPPI instead of the policy alone."""
-    learner: tdmpc2.LearnerConfig = field(default_factory=lambda: tdmpc2.LearnerConfig(batch=128, precision="bfloat16"))
+    learner: tdmpc2.LearnerConfig = field(default_factory=lambda: tdmpc2.LearnerConfig(batch=64, precision="bfloat16"))
     planning: PlannerConfig = field(default_factory=PlannerConfig)
 
     def __post_init__(self) -> None:
@@ -61,6 +64,8 @@ class PretrainConfig:
         for name in counts:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if not 0 <= self.anneal <= 1:
+            raise ValueError(f"anneal is a share of the run, between 0 and 1, not {self.anneal}.")
         if not 0 <= self.updates_per_step < float("inf"):
             raise ValueError(f"updates_per_step must be a number of at least 0, not {self.updates_per_step}.")
 
@@ -79,7 +84,8 @@ def pretrain(
     """Trains an agent and returns the path of its checkpoint, `<out>/agent`.
 
     Arguments:
-        out: run directory: `agent/` (what adaptation needs), `state/` (what resuming needs), `log.jsonl`.
+        out: run directory: `agent/` (the latest), `best/` (the best evaluated so far), `state/` (what resuming needs)
+            and `log.jsonl`.
         resume: continue from `state/` where there is one; its configuration must be the same.
         report: called with (agent steps, log row) after every round; a progress bar, or a metrics writer.
         stop_after: save and leave once this many agent steps are done.
@@ -120,6 +126,7 @@ class _Run:
         self.state = tdmpc2.init(model, config.learner)
         self.replay = Replay(obs_dim, self.action_dim, config.buffer)
         self.rounds, self.owed, self.started = 0, 0.0, time.monotonic()
+        self.best = -np.inf
         self.per_round = self.length * config.num_envs
         self.seed_rounds = -(-max(1000, 5 * self.length) // self.per_round)
         state = out / "state"
@@ -169,6 +176,9 @@ class _Run:
                 "eval_min": float(result.returns.min()),
                 "eval_saturation": result.saturation,
             }
+            if row["eval_return"] >= self.best:
+                self.best = row["eval_return"]
+                self._agent().save(self.out / "best", asdict(self.config))
             self._append(row)
             self.save()
         else:
@@ -226,9 +236,14 @@ class _Run:
         for start in range(0, count, config.updates_per_dispatch):
             batches = self.replay.sample(rng, config.learner.batch, config.learner.horizon, config.updates_per_dispatch)
             self.state, logs = tdmpc2.update_many(
-                self.state, batches, jax.random.fold_in(key, start), self.discount, config.learner
+                self.state, batches, jax.random.fold_in(key, start), self.discount, config.learner, self._rate()
             )
         return logs
+
+    def _rate(self) -> jax.Array:
+        """Factor on the learning rates: 1, then falling to a tenth over the annealed share of the run."""
+        left = 1 - self.agent_steps / self.config.agent_steps
+        return jnp.clip(left / self.config.anneal, 0.1, 1.0) if self.config.anneal else jnp.ones(())
 
     def _agent(self) -> Agent:
         return Agent(self.state.model, self.config.planning if self.config.planner else None, self.discount)
@@ -274,6 +289,8 @@ class _Run:
         self.rounds, self.owed = progress["rounds"], progress["owed"]
         self.started = time.monotonic() - progress["seconds"]
         self._truncate_log()
+        rows = map(json.loads, (self.out / "log.jsonl").read_text().splitlines())
+        self.best = max((row["eval_return"] for row in rows if "eval_return" in row), default=-np.inf)
 
     def _truncate_log(self) -> None:
         """Drops the rows of rounds that are going to be lived again, and a last one that was cut short by a crash."""

@@ -19,7 +19,7 @@ from worldshift.run.methods import compare
 from worldshift.run.protocol import Body, Protocol, read_rows, write_rows
 from worldshift.shifts import ActuatorGain, Shift, Uniform
 
-WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
+WALKERS = ("walker-walk-1", "walker-walk-2")
 GAINS = ActuatorGain(Uniform(-0.5, 0.5))
 """RWM's step gains: p ~ U[-0.5, 0.5] for each actuator by itself."""
 FIRST_FAULT = 1000
@@ -143,7 +143,7 @@ STUDIES: dict[str, AnyStudy] = {
         ),
         Study(
             "fast-gains",
-            "step gains on walkers: 20 fault draws x 2 seeds x 3 agents",
+            "step gains on walkers: 20 fault draws x 2 seeds on each agent",
             WALKERS,
             ("nominal", "frozen", "fast", "oracle"),
             Protocol(nominal=500, on=1500, off=600),
@@ -162,13 +162,12 @@ STUDIES: dict[str, AnyStudy] = {
         Study(
             "paper-gains",
             "RWM's protocol: 75 episodes of 200 steps on, 75 off, 5 bodies each with a draw of its own",
-            WALKERS[:1],
-            ("nominal", "frozen", "paper", "fast", "finetune", "oracle"),
-            Protocol(nominal=15_000, on=15_000, off=15_000, episode_steps=200, offset=0, block=200),
+            ("walker-walk-2",),
+            ("nominal", "frozen", "paper", "published", "fast", "oracle"),
+            Protocol(nominal=1_000, on=15_000, off=15_000, episode_steps=200, offset=0, block=200),
             GAINS,
             faults=tuple(range(FIRST_FAULT + 100, FIRST_FAULT + 105)),
             seeds=(2100,),
-            sampled=True,
         ),
     )
 }

@@ -72,7 +72,7 @@ class Summary:
     """Body time until half of the lost reward is back, see `recovery_time`."""
     time_to_90: Estimate
     actuation_end: Estimate
-    """Actuation error (see `actuation_curve`) at the end of ON; 1: frozen, 0: perfect."""
+    """Actuation error (see `actuation_error`), median over bodies, at the end of ON; 1: frozen, 0: perfect."""
     actuation_times: dict[str, Estimate]
     """Sustained: from here to the end of ON the curve stays below the level. By level."""
     actuation_crossings: dict[str, Estimate]
@@ -165,7 +165,7 @@ def _summary(name: str, courses: Mapping[str, Course], ms: float, resamples: int
         excess_error_ratio=_excess(own, frozen, nominal),
         after_effect=when(sustained, after, 0.25),
         harm=1 - _over(own.before["reward"].sum(), frozen.before["reward"].sum()),
-        falls=float((own.on["reward"] < FALLEN * (nominal or frozen).on["reward"].mean()).mean()),
+        falls=_falls(own, (nominal or frozen).on["reward"].mean()),
         guarded=round(float(sum(phase["guarded"].sum() for phase in (own.on, own.off)) * own.steps)),
         ms=ms,
         windows=_windows(own, nominal, errors),
@@ -175,6 +175,11 @@ def _summary(name: str, courses: Mapping[str, Course], ms: float, resamples: int
 def _end(own: Course) -> slice:
     """The last blocks of ON."""
     return slice(-max(1, round(END * own.on["reward"].shape[1])), None)
+
+
+def _falls(own: Course, healthy: float) -> float:
+    """Share of blocks below `FALLEN` of the healthy reward; undefined where rewards are not positive."""
+    return float((own.on["reward"] < FALLEN * healthy).mean()) if healthy > 0 else np.nan
 
 
 def _over(a: float, b: float) -> float:

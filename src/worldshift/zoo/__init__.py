@@ -79,8 +79,11 @@ def beside(agent: Path, what: str) -> Path:
     return (agent.parent if agent.name == "agent" else agent.with_name(f"{agent.name}-files")) / what
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Shipped:
+def load(name_or_path: str | os.PathLike[str], *, calibrated: bool = True) -> Shipped:
     """A shipped agent by name, or your own by the path of its run or checkpoint, with all that lies beside it.
+
+    Arguments:
+        calibrated: read the calibration, if there is one. Not wanted when a new one is about to be made.
 
     Raises:
         ValueError: no such agent, a damaged file, or a calibration that was made for another agent.
@@ -88,7 +91,8 @@ def load(name_or_path: str | os.PathLike[str]) -> Shipped:
     path = find(name_or_path)
     agent, config = load_agent(path)
     stored, card = beside(path, "calibration"), beside(path, "card.json")
-    calibration = load_calibration(stored) if (stored / "manifest.json").is_file() else None
+    there = calibrated and (stored / "manifest.json").is_file()
+    calibration = load_calibration(stored) if there else None
     shipped = Shipped(
         name=path.parent.name if path.is_relative_to(ROOT) else os.fspath(name_or_path),
         path=path,

@@ -1,0 +1,56 @@
+"""`worldshift eval`: whole episodes of an agent."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import tyro
+
+from worldshift import zoo
+from worldshift.agents.agent import Agent
+from worldshift.agents.mppi import PlannerConfig
+from worldshift.cli.shared import aside, emit, say, shift_from
+from worldshift.cli.tables import agents
+from worldshift.run.appraisal import evaluate_agent
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Plays whole episodes with an agent's mean action and reports return, lowest return and saturation."""
+
+    agent: tyro.conf.Positional[str]
+    """A shipped agent (walker-walk means walker-walk-1) or the directory of a training run."""
+    episodes: int = 20
+    """How many, side by side, each from its own start pose."""
+    seed: int = 10_000
+    """Of the first start pose; the others follow it."""
+    planner: Literal["as-trained", "on", "off"] = "as-trained"
+    """Plan with MPPI, or act with the policy alone."""
+    shift: str | None = None
+    """A shift that acts all the time: `gain`, or a line of JSON such as '{"kind": "ActuatorGain", "p": -0.3}'."""
+    fault: int = 0
+    """Number of the fault's draw in the first episode, where the shift has random parameters; the others follow it."""
+    card: bool = False
+    """Write what was found into card.json beside the agent (healthy body, planner as trained)."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> int:
+        """Evaluates and reports."""
+        shift = shift_from(self.shift) if self.shift else None
+        if self.episodes < 1:
+            raise ValueError(f"an evaluation needs at least one episode, not {self.episodes}.")
+        if self.card and (shift or self.planner != "as-trained"):
+            raise ValueError("a card is about the healthy agent as it was trained: leave --shift and --planner out.")
+        shipped = zoo.load(self.agent)
+        if self.planner != "as-trained":
+            config = PlannerConfig(**shipped.config.get("planning", {})) if self.planner == "on" else None
+            shipped = replace(shipped, agent=Agent(shipped.agent.model, config, shipped.agent.discount))
+        with aside().status(f"{self.episodes} episodes of {shipped.task}"):
+            found = evaluate_agent(shipped, episodes=self.episodes, seed=self.seed, shift=shift, fault=self.fault)
+        if self.card:
+            found["card"] = str(zoo.write_card(shipped, found))
+        if self.json:
+            emit({"agent": shipped.name, "shift": shift.to_dict() if shift else None, **found})
+        else:
+            say().print(agents({shipped.name: found}).rich())
+        return 0

@@ -1,0 +1,72 @@
+"""`worldshift results`: what the committed rows say, as tables, JSON, figures and the README's own table."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from worldshift.cli.readme import rewrite
+from worldshift.cli.shared import emit, say
+from worldshift.cli.tables import COMPARISON_LEGEND, agents, comparison, harmless
+from worldshift.run.findings import draw, findings, numbers
+from worldshift.run.study import STUDIES, AgentStudy, AnyStudy, load_study
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Summarises the rows of a study, or of all that have any."""
+
+    study: tyro.conf.Positional[str | None] = None
+    """Which one; all by default."""
+    folder: Path = Path("results")
+    """Folder of the rows."""
+    figures: Path | None = None
+    """Draw the studies' figures into this folder."""
+    readme: Path | None = None
+    """Rewrite the table of results in this file, between its two markers."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> int:
+        """Summarises, draws, rewrites."""
+        names = [self.study] if self.study else [n for n in STUDIES if (self.folder / f"{n}.jsonl").is_file()]
+        if not names:
+            raise ValueError(f"there are no rows in {self.folder}: run `worldshift study NAME` first.")
+        loaded = [load_study(name, self.folder) for name in names]
+        files = [str(f) for each in loaded for f in draw(*each, self.figures, self.folder)] if self.figures else []
+        if self.readme:
+            rewrite(self.readme, {study.name: (study, header, rows) for study, header, rows in loaded})
+            files.append(str(self.readme))
+        if self.json and len(loaded) > 1:
+            emit(
+                {
+                    "studies": {study.name: findings(study, header, rows) for study, header, rows in loaded},
+                    "files": files,
+                }
+            )
+            return 0
+        for each in loaded:
+            tell(*each, json=self.json, extra={"files": files} if self.json else {})
+        for file in [] if self.json else files:
+            say().print(f"wrote {file}", soft_wrap=True)
+        return 0
+
+
+def tell(study: AnyStudy, header: Mapping[str, Any], rows: list[dict], *, json: bool, extra: Mapping[str, Any]) -> None:
+    """Prints what a study found: one JSON object, or a table."""
+    if json:
+        emit(findings(study, header, rows) | dict(extra))
+        return
+    out = say()
+    out.print(f"\n[bold]{study.name}[/]: {study.about}")
+    if isinstance(study, AgentStudy):
+        out.print(agents({row["agent"]: row for row in rows}).rich())
+    elif study.shift is None:
+        out.print(harmless(numbers(study, header, rows), study.protocol.episode_steps).rich())
+    else:
+        out.print(comparison(numbers(study, header, rows), study.protocol.episode_steps).rich())
+        out.print(f"[dim]{COMPARISON_LEGEND}[/]")
+    for name, value in extra.items():
+        out.print(f"{name}: {value}", soft_wrap=True)
