@@ -1,4 +1,4 @@
-"""DmcEnv against raw dm_control: the same physics, observations and rewards, and real headroom beyond a command of 1."""
+"""DmcEnv against raw dm_control: the same physics, observations and rewards, and headroom beyond a command of 1."""
 
 # MuJoCo ships no type stubs.
 # pyright: reportAttributeAccessIssue=false

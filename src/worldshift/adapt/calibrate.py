@@ -1,8 +1,8 @@
 """Calibration of a fast reflex: minutes on the healthy body, stored with the agent.
 
 It fits a one-step observation model, whitens its residuals, measures the score's bias on the healthy body, scales the
-estimator's own uncertainty by its error where the truth is known, and sets the change detector's threshold by its level on the
-healthy body. Nothing here sees a fault. It refuses when the healthy body's own estimate is not near zero.
+estimator's own uncertainty by its error where the truth is known, and sets the change detector's
+threshold by its level on the healthy body. Nothing here sees a fault. It refuses when the healthy body's own estimate is not near zero.
 """
 
 import os
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
 from worldshift import checkpoint
 from worldshift.adapt.contract import Command, Transition
@@ -35,13 +35,13 @@ from worldshift.models.onestep import OneStep
 class Recording(NamedTuple):
     """Healthy transitions of N bodies side by side, in time order."""
 
-    obs: Float[Array, "N T O"]
-    base: Float[Array, "N T A"]
-    action: Float[Array, "N T A"]  # what was sent to the plant, excitation included
-    next_obs: Float[Array, "N T O"]
-    gains: Float[Array, "N T A"]  # self-made: part of the excitation
-    valid: Float[Array, "N T"]  # 1 where next_obs follows obs
-    excited: Bool[Array, " N"]
+    obs: Float[np.ndarray, "N T O"]
+    base: Float[np.ndarray, "N T A"]
+    action: Float[np.ndarray, "N T A"]  # what was sent to the plant, excitation included
+    next_obs: Float[np.ndarray, "N T O"]
+    gains: Float[np.ndarray, "N T A"]  # self-made: part of the excitation
+    valid: Float[np.ndarray, "N T"]  # 1 where next_obs follows obs
+    excited: Bool[np.ndarray, " N"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class CalibrationError(ValueError):
 def calibrate(
     agent: Agent,
     recording: Recording,
-    config: CalibrationConfig = CalibrationConfig(),  # noqa: B008 - frozen
+    config: CalibrationConfig = CalibrationConfig(),
     *,
     key: PRNGKeyArray,
     report: Callable[[int], None] | None = None,
@@ -98,8 +98,8 @@ def calibrate(
     rms = float(np.sqrt(np.mean(settled**2)))
     if not rms <= config.tolerance:
         raise CalibrationError(
-            f"on the healthy body the gain estimate is off by {rms:.2f} (allowed {config.tolerance}), so adapting could do "
-            "harm; record more healthy data, with more excitation, and calibrate again."
+            f"on the healthy body the gain estimate is off by {rms:.2f} (allowed {config.tolerance}), so adapting could "
+            "do harm; record more healthy data, with more excitation, and calibrate again."
         )
     unexplained = _unexplained(model, healthy)
     return draft, {"healthy_gain_rms": rms, "unexplained": unexplained, "inflation": float(draft.inflation)}
@@ -119,7 +119,7 @@ def fit_one_step(
     )
     network, static = eqx.partition(model.network, eqx.is_array)
 
-    def loss(network: OneStep, index: Array) -> Float[Array, ""]:
+    def loss(network: PyTree, index: Array) -> Float[Array, ""]:
         fitted = eqx.tree_at(lambda m: m.network, model, eqx.combine(network, static))
         mean, log_std = fitted.change(obs[index], action[index])
         error = ((next_obs[index] - obs[index]) / model.change_std - mean) ** 2
@@ -127,8 +127,8 @@ def fit_one_step(
         return jnp.mean(jax.lax.stop_gradient(jnp.exp(log_std)) * (0.5 * error * jnp.exp(-2 * log_std) + log_std))
 
     @jax.jit
-    def many(network: OneStep, state: optax.OptState, keys: PRNGKeyArray) -> tuple[OneStep, optax.OptState]:
-        def body(carry: tuple[OneStep, optax.OptState], key: PRNGKeyArray):  # noqa: ANN202
+    def many(network: PyTree, state: optax.OptState, keys: PRNGKeyArray) -> tuple[PyTree, optax.OptState]:
+        def body(carry: PyTree, key: PRNGKeyArray) -> tuple[PyTree, None]:
             network, state = carry
             index = jax.random.randint(key, (config.batch,), 0, len(obs))
             updates, state = optimiser.update(jax.grad(loss)(network, index), state)
@@ -147,7 +147,7 @@ def fit_one_step(
 
 
 def whiten(model: OneStep, healthy: Recording) -> Float[Array, "O O"]:
-    """Symmetric whitening of the healthy innovations; directions of almost no variance are floored at 5 % of the mean."""
+    """Symmetric whitening of the healthy innovations; tiny directions are floored at 5 % of the mean variance."""
     rows = np.clip(_innovations(model, healthy), -5, 5)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
     values = np.maximum(values, 0.05 * values.mean())
@@ -156,11 +156,11 @@ def whiten(model: OneStep, healthy: Recording) -> Float[Array, "O O"]:
 
 @eqx.filter_jit
 def replay(
-    reflex: FastReflex, data: Recording, command: Float[Array, "N T A"]
+    reflex: FastReflex, data: Recording, command: Float[Array | np.ndarray, "N T A"]
 ) -> tuple[FastReflexState, Float[Array, "N T P"]]:
     """Runs the estimator over recorded steps as if `command` had been sent. Returns all states and scores."""
 
-    def body(state: FastReflexState, row: tuple[Array, ...]):  # noqa: ANN202
+    def body(state: FastReflexState, row: tuple[Array, ...]) -> tuple[FastReflexState, PyTree]:
         obs, base, command, next_obs, valid = row
         zero = jnp.zeros(())
         transition = Transition(obs, Command(command, base), next_obs, valid > 0, zero, zero > 1)
@@ -170,7 +170,7 @@ def replay(
         new, _ = reflex.observe(state, transition)
         return new, (new, jnp.where(valid > 0, weight, 0.0) * (design.T @ innovation))
 
-    def one(*rows: Array):  # noqa: ANN202
+    def one(*rows: Array | np.ndarray) -> PyTree:
         return jax.lax.scan(body, reflex.init(jax.random.key(0)), rows)[1]
 
     return jax.vmap(one)(data.obs, data.base, command, data.next_obs, data.valid)
@@ -242,7 +242,7 @@ def _score_bias(agent: Agent, draft: Calibration, healthy: Recording) -> Float[A
 
 
 def _inflation(agent: Agent, draft: Calibration, healthy: Recording, window: int = 60) -> Float[Array, ""]:
-    """Ratio of the squared estimation error to the claimed one, where the truth is known: the healthy body, in windows."""
+    """Ratio of the squared estimation error to the claimed one where the truth is known: on the healthy body."""
     reflex = FastReflex(agent, draft, FastReflexConfig(structure="gain", detector=False, drift_std=0.0))
     count = healthy.obs.shape[1] // window
     fields = (x[:, : count * window].reshape(-1, window, *x.shape[2:]) for x in healthy[:6])

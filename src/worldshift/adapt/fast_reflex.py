@@ -1,10 +1,10 @@
 """The fast reflex: an action map u = M a + d, estimated at every step from the tracking error, and undone.
 
-The same signal as RWM (arXiv 2505.15589, eq. 2-4): what the base action should have led to, against what happened, through
-the Jacobian of a frozen model with respect to the action. Deviations, each because it is what makes seconds suffice:
-the correction is structured (a few numbers that every step informs) instead of a network; the step is a Kalman gain
-instead of Adam; the model is a calibrated one-step model with a state-dependent noise instead of F; the score's bias on
-the healthy body is subtracted; a calibrated change detector re-opens the estimate.
+The same signal as RWM (arXiv 2505.15589, eq. 2-4): what the base action should have led to, against what happened,
+through the Jacobian of a frozen model with respect to the action. Deviations, each because it is what makes seconds
+suffice: the correction is structured (a few numbers that every step informs) instead of a network; the step is a Kalman
+gain instead of Adam; the model is a calibrated one-step model with a state-dependent noise instead of F; the score's
+bias on the healthy body is subtracted; a calibrated change detector re-opens the estimate.
 """
 
 from dataclasses import dataclass

@@ -193,7 +193,7 @@ def starts(follows: Bool[Array, " R"], horizon: int) -> Bool[Array, " R"]:
     return whole
 
 
-def sample(rows: Rows, ends: Int[Array, " R"], key: PRNGKeyArray, batch: int, horizon: int) -> Batch[Array]:
+def sample(rows: Rows, ends: Int[Array, " R"], key: PRNGKeyArray, batch: int, horizon: int) -> Batch:
     """Sub-sequences drawn uniformly; `ends` counts the rows up to and including each that one may start from."""
     pick = jax.random.randint(key, (batch,), 0, ends[-1])
     index = jnp.searchsorted(ends, pick, side="right") + jnp.arange(horizon + 1)[:, None]

@@ -12,7 +12,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
 from worldshift.agents.agent import Agent
@@ -91,7 +91,7 @@ def action_gradient(
     count = bases.shape[0] - horizon + 1
 
     def loss(delta: Float[Array, "T A"]) -> Float[Array, ""]:
-        z, total = latents[:count], 0.0
+        z, total = latents[:count], jnp.zeros(())
         whole = (jnp.arange(count) + horizon <= steps)[:, None]
         for i in range(horizon):
             z = model.predict(z, bases[i : i + count] + delta[i : i + count])
@@ -118,7 +118,7 @@ class Reflex(eqx.Module):
         controller = Controller(model.latent_dim, model.action_dim, self.config, key=key)
         return ReflexState(
             controller,
-            self._adam().init(controller),
+            self._adam().init(eqx.filter(controller, eqx.is_array)),
             self.agent.init_memory(1),
             jnp.zeros((steps + 1, model.latent_dim)),
             jnp.zeros((steps, model.action_dim)),
@@ -159,7 +159,7 @@ class Reflex(eqx.Module):
             self.agent.model, state.latents, state.bases, state.steps, config.horizon, config.rho
         )
 
-        def surrogate(controller: Controller) -> Float[Array, ""]:
+        def surrogate(controller: PyTree) -> Float[Array, ""]:
             correction = controller(state.latents[:-1])
             total = state.bases + correction
             outwards = (jnp.abs(total) >= config.authority) & (gradient * total > 0)

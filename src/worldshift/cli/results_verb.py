@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import tyro
 
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
 from worldshift.cli.tables import COMPARISON_LEGEND, agents, comparison, harmless
-from worldshift.run.findings import draw, findings, numbers
+from worldshift.run.findings import Harmless, draw, findings, numbers
 from worldshift.run.study import STUDIES, AgentStudy, AnyStudy, load_study
+from worldshift.run.summary import Summary
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,13 @@ def tell(study: AnyStudy, header: Mapping[str, Any], rows: list[dict], *, json: 
     if isinstance(study, AgentStudy):
         out.print(agents({row["agent"]: row for row in rows}).rich())
     elif study.shift is None:
-        out.print(harmless(numbers(study, header, rows), study.protocol.episode_steps).rich())
+        out.print(
+            harmless(cast(Mapping[str, Harmless], numbers(study, header, rows)), study.protocol.episode_steps).rich()
+        )
     else:
-        out.print(comparison(numbers(study, header, rows), study.protocol.episode_steps).rich())
+        out.print(
+            comparison(cast(Mapping[str, Summary], numbers(study, header, rows)), study.protocol.episode_steps).rich()
+        )
         out.print(f"[dim]{COMPARISON_LEGEND}[/]")
     for name, value in extra.items():
         out.print(f"{name}: {value}", soft_wrap=True)

@@ -134,7 +134,9 @@ class _bar:
         self.pace.tell(agent_steps, row["updates"], time.monotonic())
         left = self.pace.remaining()
         words = "measuring the pace" if left is None else f"{_clock(left)} left"
-        fields = {"left": words} | ({"score": f"return {row['eval_return']:.0f}"} if "eval_return" in row else {})
+        fields: dict[str, Any] = {"left": words} | (
+            {"score": f"return {row['eval_return']:.0f}"} if "eval_return" in row else {}
+        )
         done = min(agent_steps, self.config.agent_steps)
         self.progress.update(
             self.task, completed=done, description=f"{done:,} of {self.config.agent_steps:,} steps", **fields

@@ -19,7 +19,7 @@ class Look:
 
     label: str
     colour: str
-    style: str | tuple[int, tuple[int, ...]] = "-"
+    style: str | tuple[int, tuple[float, ...]] = "-"
     width: float = 1.6
 
 
@@ -28,6 +28,7 @@ LOOKS = {
     "oracle": Look("oracle", "#009E73", (0, (6, 1, 1, 1)), 1.4),
     "frozen": Look("frozen", "#D55E00", (0, (5, 1.5))),
     "paper": Look("reflex, paper mode", "#CC79A7"),
+    "published": Look("reflex, paper mode, published step", "#CC79A7", (0, (2, 1.2)), 1.3),
     "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
     "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
 }

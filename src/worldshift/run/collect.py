@@ -28,8 +28,9 @@ def collect(
     """`steps` agent steps of `bodies` healthy bodies; episodes are staggered and resets marked invalid."""
     batch = envs.BatchEnv([lambda: envs.make(task)] * bodies, threads=threads)
     rng = np.random.default_rng([seed, 11])
-    actions, length = batch.action_space.shape[0], int(batch.envs[0].get_wrapper_attr("episode_steps"))
-    limit = batch.action_space.high
+    length = int(batch.envs[0].get_wrapper_attr("episode_steps"))
+    limit = np.asarray(getattr(batch.action_space, "high"))  # noqa: B009 - a Box, as every adapter of ours has
+    actions = len(limit)
     excited = np.arange(bodies) >= (bodies // 3 if excite else bodies)
     gains, noise = np.ones((bodies, actions)), np.zeros((bodies, 1))
     obs, memory, key = (
@@ -51,7 +52,7 @@ def collect(
         rows.append((obs, base, sent, step.obs, gains.copy(), ~step.terminated))
         obs, age = step.obs.copy(), age + 1
         for i in np.flatnonzero((age >= length) | step.terminated | step.truncated):
-            obs[i], age[i] = batch.reset([int(rng.integers(2**31))], only=[i])[0], 0
+            obs[i], age[i] = batch.reset([int(rng.integers(2**31))], only=[int(i)])[0], 0
             memory = agent.reset_memory(memory, int(i))
         if report:
             report(t + 1)

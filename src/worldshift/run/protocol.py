@@ -18,6 +18,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.spaces import flatdim
 
 from worldshift import envs
 from worldshift.adapt.bounds import Oracle
@@ -70,7 +71,7 @@ class _Bodies:
     def __init__(self, protocol: Protocol, shift: Shift | None, bodies: Sequence[Body], threads: int):
         self.protocol, self.bodies = protocol, bodies
         self.batch = envs.BatchEnv([lambda b=b: make_body(protocol, shift, b) for b in bodies], threads=threads)
-        self.actions = int(self.batch.action_space.shape[0])
+        self.actions = flatdim(self.batch.action_space)
         self.shifted = [e if isinstance(e, Shifted) else None for e in self.batch.envs]
         self.fault = [(np.eye(self.actions), np.zeros(self.actions)) for _ in bodies]
         self.episode = -1
@@ -167,7 +168,7 @@ def run_method(
     world = _Bodies(protocol, shift, bodies, threads)
     n, key = len(bodies), jax.random.key(seed)
     state = _start(adapter, jax.random.split(key, n))
-    obs, sums = world.reset(), _Blocks(n, protocol)
+    obs, sums, ones = jnp.asarray(world.reset()), _Blocks(n, protocol), jnp.ones(n, bool)
     age, pending = protocol.offset, None
     for t in range(protocol.steps):
         keys = jax.random.split(jax.random.fold_in(key, t), n)
@@ -182,16 +183,16 @@ def run_method(
         step = world.batch.step(np.asarray(command.action))
         base = np.asarray(command.base)
         sums.see(t, step.reward, *world.wrong(base, step.info, truth))
-        ones = np.ones(n, bool)
-        pending = Transition(obs, command, step.obs, ones, step.reward, step.terminated)
-        obs, age = step.obs, age + 1
+        next_obs, reward, terminated = (jnp.asarray(x) for x in step[:3])
+        pending = Transition(obs, command, next_obs, ones, reward, terminated)
+        obs, age = next_obs, age + 1
         if watch:
             watch(t, world.batch.envs, command)
         if age >= protocol.episode_steps or bool(step.terminated.all()):
             state, telemetry = _learn(adapter, state, pending)
             sums.hear(t, telemetry)
             state, pending = _finish(adapter, state), None
-            obs, age = world.reset(), 0
+            obs, age = jnp.asarray(world.reset()), 0
         if report:
             report(t + 1)
     world.batch.close()
@@ -263,7 +264,7 @@ def control_step_ms(adapter: OnlineAdapter, obs_dim: int, repeats: int = 200) ->
     obs, key = jnp.zeros((1, obs_dim)), jax.random.split(jax.random.key(0), 1)
     state = _start(adapter, key)
     command, state = _decide(adapter, state, obs, key)
-    transition = Transition(obs, command, obs, np.ones(1, bool), np.zeros(1, np.float32), np.zeros(1, bool))
+    transition = Transition(obs, command, obs, jnp.ones(1, bool), jnp.zeros(1), jnp.zeros(1, bool))
     arrays, static = eqx.partition(adapter, eqx.is_array)
 
     # Plain jit: a runner may keep the adapter's arrays on one side and pay no filtering per call.
