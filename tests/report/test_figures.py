@@ -55,7 +55,7 @@ def test_the_same_rows_give_the_same_bytes(tmp_path):
 
 def test_methods_differ_in_more_than_hue():
     styles = [(str(look.style), look.width) for look in LOOKS.values()]
-    assert len({look.colour for look in LOOKS.values()}) == len(LOOKS)
+    assert len({(look.colour, str(look.style)) for look in LOOKS.values()}) == len(LOOKS)
     # Seen without hue, whatever is drawn in a similar grey has another line style or width.
     grey = {m: float(np.dot(ImageColor.getrgb(look.colour)[:3], [0.299, 0.587, 0.114])) for m, look in LOOKS.items()}
     for i, a in enumerate(LOOKS):

@@ -1,8 +1,8 @@
 """Calibration of a fast reflex: minutes on the healthy body, stored with the agent.
 
 It fits a one-step observation model, whitens its residuals, measures the score's bias on the healthy body, scales the
-estimator's own uncertainty by its error where the truth is known, and sets the change detector's
-threshold by its level on the healthy body. Nothing here sees a fault. It refuses when the healthy body's own estimate is not near zero.
+estimator's own uncertainty by its error where the truth is known, and sets the change detector's threshold by its
+level on the healthy body. Nothing here sees a fault. It refuses when the healthy body's own estimate is not near zero.
 """
 
 import os
@@ -98,8 +98,8 @@ def calibrate(
     rms = float(np.sqrt(np.mean(settled**2)))
     if not rms <= config.tolerance:
         raise CalibrationError(
-            f"on the healthy body the gain estimate is off by {rms:.2f} (allowed {config.tolerance}), so adapting could "
-            "do harm; record more healthy data, with more excitation, and calibrate again."
+            f"on the healthy body the gain estimate is off by {rms:.2f} (allowed {config.tolerance}), so adapting "
+            "could do harm; record more healthy data, with more excitation, and calibrate again."
         )
     unexplained = _unexplained(model, healthy)
     return draft, {"healthy_gain_rms": rms, "unexplained": unexplained, "inflation": float(draft.inflation)}
@@ -170,10 +170,11 @@ def replay(
         new, _ = reflex.observe(state, transition)
         return new, (new, jnp.where(valid > 0, weight, 0.0) * (design.T @ innovation))
 
-    def one(*rows: Array | np.ndarray) -> PyTree:
+    def one(*rows: Array) -> PyTree:
         return jax.lax.scan(body, reflex.init(jax.random.key(0)), rows)[1]
 
-    return jax.vmap(one)(data.obs, data.base, command, data.next_obs, data.valid)
+    rows = (jnp.asarray(x) for x in (data.obs, data.base, command, data.next_obs, data.valid))
+    return jax.vmap(one)(*rows)
 
 
 def save_calibration(path: str | os.PathLike[str], calibration: Calibration, config: dict) -> None:

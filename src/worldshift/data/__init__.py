@@ -1,0 +1,1 @@
+"""Data that learning reads: the replay of finished episodes."""

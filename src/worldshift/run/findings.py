@@ -130,7 +130,7 @@ def draw(study: AnyStudy, header: Mapping[str, Any], rows: Rows, folder: Path, r
         training_curves(path, trainings(rows, results / ANCHORS), theirs="TD-MPC2, official (planner on)")
     elif study.shift is not None:
         methods = by_method(_complete(rows))
-        shown, on = panels(methods, study.protocol, step_seconds(header), error=study.sampled)
+        shown, on = panels(methods, study.protocol, step_seconds(header), error="paper" in study.methods)
         over_body_time(path, shown, title=study.about, on=on)
     else:
         return []
