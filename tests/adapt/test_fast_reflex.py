@@ -111,15 +111,14 @@ def test_across_a_reset_nothing_is_learned(linear_agent, exact):
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 1e30])
-@pytest.mark.parametrize("where", ["obs", "next_obs", "action"])
+@pytest.mark.parametrize("where", ["obs", "next_obs"])
 def test_anything_non_finite_leaves_the_estimate_alone(linear_agent, exact, live, bad, where):
     adapter = reflex(linear_agent(), exact(threshold=4.0), "matrix")
     state = live(adapter, TURN, steps=50).last
     obs, action, zero = jnp.linspace(-1, 1, 6), jnp.full(3, 0.2), jnp.zeros(())
-    one_bad = {"obs": obs, "next_obs": obs + 0.1, "action": action}
-    one_bad[where] = one_bad[where].at[1].set(bad)
-    command = Command(one_bad["action"], action)
-    transition = Transition(one_bad["obs"], command, one_bad["next_obs"], jnp.asarray(True), zero, zero > 1)
+    good = Transition(obs, Command(action, action), obs + 0.1, zero < 1, zero, zero > 1)
+    transition = good._replace(**{where: getattr(good, where).at[1].set(bad)})
+    assert not eqx.tree_equal(adapter.observe(state, good)[0], state)
     new, telemetry = adapter.observe(state, transition)
     assert eqx.tree_equal(new, state)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(telemetry))

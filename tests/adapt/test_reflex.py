@@ -1,5 +1,7 @@
 """The paper's reflex: its gradient against finite differences and a loop by hand, its step, and its limits."""
 
+import itertools
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -73,7 +75,7 @@ def test_what_lies_beyond_the_last_step_does_not_count(model, rolled):
 
 def episode(reflex, state, observations, *, valid=True):
     """One episode along given observations."""
-    for obs, after in zip(observations[:-1], observations[1:], strict=True):
+    for obs, after in itertools.pairwise(observations):
         command, state = reflex.act(state, obs, jax.random.key(0))
         zero = jnp.zeros(())
         state, _ = reflex.observe(state, Transition(obs, command, after, jnp.asarray(valid), zero, zero > 1))

@@ -1,7 +1,7 @@
 """RWM's law where the answer is known: the linear plant z' = z + B (1 + p) a, with a model that knows B.
 
 The correction must go to -p/(1+p) a0 and the error to zero; with the sign flipped it must diverge. The law without a
-network is stable exactly below 2 / λ_max of G^½ JᵀJ G^½, and leaves the share 1 - m of the error that no action reaches.
+network is stable below 2 / λ_max of G^½ JᵀJ G^½ only, and leaves the share 1 - m of the error that no action reaches.
 """
 
 import jax

@@ -33,7 +33,8 @@ class Frozen(eqx.Module):
     def act(self, state: Array, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, Array]:
         """The base action."""
         base, state = self.agent.act(state, obs[None], key)
-        return Command(base[0], base[0]), state
+        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        return Command(base, base), state
 
     def observe(self, state: Array, transition: Transition) -> tuple[Array, Telemetry]:
         """Learns nothing; reports the control error, which is what the others are compared with."""
@@ -71,8 +72,9 @@ class Oracle(eqx.Module):
     def act(self, state: OracleState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, OracleState]:
         """The command whose effect is the base action, as far as the limit allows."""
         base, memory = self.agent.act(state.memory, obs[None], key)
-        action = jnp.clip(invert(state.matrix, state.offset, base[0]), -self.authority, self.authority)
-        return Command(action, base[0]), state._replace(memory=memory)
+        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        action = jnp.clip(invert(state.matrix, state.offset, base), -self.authority, self.authority)
+        return Command(action, base), state._replace(memory=memory)
 
     def observe(self, state: OracleState, transition: Transition) -> tuple[OracleState, Telemetry]:
         """Learns nothing."""

@@ -190,6 +190,10 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
         checkpoint.CheckpointError: no calibration there, or a damaged one.
     """
     manifest = checkpoint.read_manifest(path)
+    if manifest.kind != "calibration":
+        raise checkpoint.CheckpointError(
+            f"checkpoint {path} is of kind {manifest.kind!r}, but a calibration is wanted here."
+        )
     shapes = {name: leaf.shape for name, leaf in manifest.leaves.items()}
     observations, actions = shapes["whitening"][0], shapes["score_bias"][0]
 

@@ -22,7 +22,7 @@ class Verb:
     method: tyro.conf.Positional[Literal["reflex"]]
     """How: `reflex` corrects the frozen agent's actions by the tracking error of its world model; no reward is read."""
     agent: tyro.conf.Positional[str]
-    """A shipped agent (walker-walk means walker-walk-1) or the directory of a training run."""
+    """A shipped agent (walker-walk means the best of its seeds) or the directory of a training run."""
     shift: str = "gain"
     """What changes: `gain` (each motor's strength, -50 to +50 %), or a line of JSON with a shift."""
     mode: Literal["fast", "paper"] = "fast"

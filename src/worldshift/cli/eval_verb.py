@@ -18,7 +18,7 @@ class Verb:
     """Plays whole episodes with an agent's mean action and reports return, lowest return and saturation."""
 
     agent: tyro.conf.Positional[str]
-    """A shipped agent (walker-walk means walker-walk-1) or the directory of a training run."""
+    """A shipped agent (walker-walk means the best of its seeds) or the directory of a training run."""
     episodes: int = 20
     """How many, side by side, each from its own start pose."""
     seed: int = 10_000

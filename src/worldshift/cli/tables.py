@@ -106,5 +106,6 @@ def seconds(e: Estimate) -> str:
     if math.isnan(e.value):
         return UNKNOWN
     words = ["never" if math.isinf(x) else f"{x:.0f}" for x in (e.value, e.low, e.high) if not math.isnan(x)]
-    unit = "" if words[0] == "never" and len(words) == 1 else " s"
-    return words[0] + unit if len(words) < 3 else f"{words[0]} [{words[1]}, {words[2]}]{unit}"
+    if set(words) == {"never"}:
+        return "never"
+    return f"{words[0]} s" if len(words) < 3 else f"{words[0]} [{words[1]}, {words[2]}] s"

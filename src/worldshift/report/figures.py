@@ -63,12 +63,13 @@ def over_body_time(
     *,
     title: str,
     on: Sequence[tuple[float, float]],
-    unit: str = "s",
+    episodes: Sequence[float] = (),
 ) -> None:
-    """Panels above each other over body time, the fault's ON phases shaded. Written atomically.
+    """Panels above each other over body time (s), the fault's ON phases shaded. Written atomically.
 
     Arguments:
-        on: beginnings and ends of the fault, in the units of the curves' x.
+        on: beginnings and ends of the fault.
+        episodes: beginnings of episodes, where rewards dip because bodies get up; marked in the first panel.
     """
     from matplotlib.figure import Figure
 
@@ -89,7 +90,10 @@ def over_body_time(
     if on:
         axes[0].annotate("fault", (on[0][0], 1.0), xycoords=("data", "axes fraction"), xytext=(4, -11),
                          textcoords="offset points", fontsize=8, color="#6B5D3E")  # fmt: skip
-    axes[-1].set_xlabel(f"body time ({unit})")
+    for i, begin in enumerate(episodes):
+        axes[0].plot([begin, begin], [0, 0.05], color="#777777", lw=0.8, transform=axes[0].get_xaxis_transform(),
+                     label="new episode" if i == 0 else None, clip_on=False)  # fmt: skip
+    axes[-1].set_xlabel("body time (s)")
     axes[-1].set_xlim(*_extent(panels))
     handles, labels = _legend(axes)
     figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5), frameon=False, fontsize=8,

@@ -112,9 +112,16 @@ def panels(
         control[name] = _median(x, 1e3 * trailing(whole(rows, "error"), window(REWARD_SMOOTHING_S)))
     shown = [
         Panel(label, reward, limits=limits),
-        Panel("actuation error", actuation, limits=(0, 1.6)),
+        Panel("actuation error", actuation, limits=(0.0, 1.3)),
     ]
     return shown + ([Panel("control error (×10⁻³)", control)] if error else []), on
+
+
+def episode_starts(protocol: Protocol, dt: float, most: int = 40) -> list[float]:
+    """When episodes begin, time 0 being the first onset; none where they are too many to be told apart."""
+    first = protocol.episode_steps - protocol.offset
+    starts = [(t - protocol.nominal) * dt for t in range(first, protocol.steps, protocol.episode_steps)]
+    return starts if len(starts) <= most else []
 
 
 def _median(x: np.ndarray, values: Float[np.ndarray, "N K"]) -> Curve:
@@ -131,7 +138,8 @@ def draw(study: AnyStudy, header: Mapping[str, Any], rows: Rows, folder: Path, r
     elif study.shift is not None:
         methods = by_method(_complete(rows))
         shown, on = panels(methods, study.protocol, step_seconds(header), error="paper" in study.methods)
-        over_body_time(path, shown, title=study.about, on=on)
+        starts = episode_starts(study.protocol, step_seconds(header))
+        over_body_time(path, shown, title=study.about, on=on, episodes=starts)
     else:
         return []
     return [path]

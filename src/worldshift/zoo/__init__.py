@@ -58,20 +58,29 @@ def names() -> list[str]:
 
 
 def find(name_or_path: str | os.PathLike[str]) -> Path:
-    """The directory of an agent's checkpoint: of a shipped agent (`walker-walk` means `walker-walk-1`), or in a path.
+    """The directory of an agent's checkpoint: of a shipped agent, or in a path.
+
+    A task alone, `walker-walk`, means the one of its seeds that its card says is best.
 
     Raises:
         ValueError: there is neither such a name nor an agent at such a path.
     """
     asked = os.fspath(name_or_path)
-    for folder in (ROOT / asked, ROOT / f"{asked}-1") if Path(asked).name == asked else ():
-        if (folder / "agent" / "manifest.json").is_file():
-            return folder / "agent"
+    if Path(asked).name == asked:
+        seeds = [name for name in names() if name == asked or name.rpartition("-")[0] == asked]
+        if seeds:
+            return ROOT / max(seeds, key=_reached) / "agent"
     for folder in (Path(asked) / "agent", Path(asked)):
         if (folder / "manifest.json").is_file():
             return folder
     known = ", ".join(names()) or "none in this installation"
     raise ValueError(f"there is no agent {asked!r}: name a shipped one ({known}) or the directory of a training run.")
+
+
+def _reached(name: str) -> float:
+    """Mean return by the card; an agent without one comes last."""
+    card = ROOT / name / "card.json"
+    return json.loads(card.read_text())["evaluation"]["mean"] if card.is_file() else float("-inf")
 
 
 def beside(agent: Path, what: str) -> Path:
