@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 # Before JAX is imported anywhere: bit-exact comparisons need one and the same back end on every machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Nearly all the time of these tests goes into compiling small programs once: unoptimised code is made much faster.
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
 # Tests need no GL: without this, dm_control looks for one while it is imported, and warns where it finds none.
 os.environ.setdefault("MUJOCO_GL", "disable")
 

@@ -10,12 +10,17 @@ from worldshift import zoo
 from worldshift.checkpoint import CheckpointError
 
 
-def test_a_task_means_its_first_agent(tiny_zoo):
+def test_a_task_means_the_best_of_its_seeds(tiny_zoo):
     assert zoo.names() == ["walker-walk-1"]
     by_name, by_task = zoo.load("walker-walk-1"), zoo.load("walker-walk")
     assert by_name.name == by_task.name == "walker-walk-1"
     assert by_name.path == tiny_zoo / "walker-walk-1" / "agent"
     assert by_name.task == "walker-walk" and by_name.calibration is not None
+    for seed, mean in ((2, 900.0), (3, 800.0)):
+        shutil.copytree(tiny_zoo / "walker-walk-1", tiny_zoo / f"walker-walk-{seed}")
+        zoo.write_card(zoo.load(f"walker-walk-{seed}"), {"mean": mean})
+    assert zoo.find("walker-walk") == tiny_zoo / "walker-walk-2" / "agent"  # seed 1 has no card
+    assert zoo.find("walker-walk-3") == tiny_zoo / "walker-walk-3" / "agent"
 
 
 def test_a_run_is_found_by_its_directory_or_its_checkpoint(tiny_run):

@@ -20,7 +20,7 @@ from worldshift.models.onestep import OneStep
 
 OBS, ACTIONS, EPISODE, BODIES = 6, 3, 10, 3
 QUICK = PlannerConfig(iterations=1, samples=8, policy_samples=2, elites=4)
-NAMES = ("frozen", "planned", "oracle", "paper", "paper sampled", *STRUCTURES, "finetune")
+NAMES = ("frozen", "planned", "oracle", "paper", *STRUCTURES, "finetune")
 
 
 def build(name: str, agent: Agent) -> OnlineAdapter:
@@ -28,8 +28,8 @@ def build(name: str, agent: Agent) -> OnlineAdapter:
         return Frozen(agent if name == "frozen" else Agent(agent.model, QUICK))
     if name == "oracle":
         return Oracle(agent)
-    if name.startswith("paper"):
-        return Reflex(agent, EPISODE, ReflexConfig(output_gain=1.0, sample="sampled" in name))
+    if name == "paper":
+        return Reflex(agent, EPISODE, ReflexConfig(output_gain=1.0))
     if name == "finetune":
         return Finetune(agent, EPISODE, FinetuneConfig(LearnerConfig(batch=8), capacity=2 * EPISODE))
     some = jax.random.normal(jax.random.key(5), (64, OBS))

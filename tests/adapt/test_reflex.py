@@ -146,14 +146,6 @@ def test_an_episode_that_is_too_long_keeps_what_fits(agent):
     assert eqx.tree_equal(short.controller, long.controller)
 
 
-def test_the_base_action_may_be_sampled(agent):
-    reflex, key = Reflex(agent, EPISODE, ReflexConfig(sample=True)), jax.random.key(7)
-    obs = jnp.ones(6)
-    command, _ = reflex.act(reflex.init(key), obs, key)
-    np.testing.assert_array_equal(command.base, agent.explore(agent.init_memory(1), obs[None], key)[0][0])
-    assert np.abs(command.base - agent.model.mean_action(agent.model.encode(obs))).max() > 1e-3
-
-
 def test_corrections_at_the_limit_do_not_wind_up(linear_agent):
     """A dead motor pulls its correction outwards for ever; at the authority limit it must stop growing."""
     agent = linear_agent(lean=0.5)

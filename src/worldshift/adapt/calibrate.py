@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Key, PRNGKeyArray, PyTree
 
 from worldshift import checkpoint
 from worldshift.adapt.contract import Command, Transition
@@ -127,7 +127,7 @@ def fit_one_step(
         return jnp.mean(jax.lax.stop_gradient(jnp.exp(log_std)) * (0.5 * error * jnp.exp(-2 * log_std) + log_std))
 
     @jax.jit
-    def many(network: PyTree, state: optax.OptState, keys: PRNGKeyArray) -> tuple[PyTree, optax.OptState]:
+    def many(network: PyTree, state: optax.OptState, keys: Key[Array, " U"]) -> tuple[PyTree, optax.OptState]:
         def body(carry: PyTree, key: PRNGKeyArray) -> tuple[PyTree, None]:
             network, state = carry
             index = jax.random.randint(key, (config.batch,), 0, len(obs))

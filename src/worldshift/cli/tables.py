@@ -85,14 +85,14 @@ def agents(found: Mapping[str, Mapping[str, Any]]) -> Grid:
 
 def number(value: float | None, digits: int) -> str:
     """A number, or a dash where there is none."""
-    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{value:z.{digits}f}"  # z: no minus before 0
 
 
 def interval(e: Estimate, digits: int = 2) -> str:
     """A value and its interval, as far as there is one."""
     if math.isnan(e.value) or not math.isfinite(e.low) or not math.isfinite(e.high):
         return number(e.value, digits)
-    return f"{e.value:.{digits}f} [{e.low:.{digits}f}, {e.high:.{digits}f}]"
+    return f"{number(e.value, digits)} [{number(e.low, digits)}, {number(e.high, digits)}]"
 
 
 def share(e: Estimate, digits: int = 0) -> str:
