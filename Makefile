@@ -16,7 +16,7 @@ demo: $(VENV)/.runtime
 	@$(BIN)/worldshift demo
 
 test: lint
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(VENV)/.dev
 	@$(BIN)/ruff check .
