@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_a_run_is_found_by_its_directory_or_its_checkpoint(tiny_run):
     assert run.path == agent.path == tiny_run.path / "agent"
     assert run.calibration is not None and agent.calibration is not None
     assert run.config["seed"] == 3
-    obs = np.ones((1, 24), np.float32)
+    obs = jnp.ones((1, 24))
     assert np.array_equal(run.agent.model.encode(obs), agent.agent.model.encode(obs))
 
 
@@ -51,17 +53,11 @@ def test_the_calibration_of_another_agent_is_refused(tiny_run, tmp_path):
     shutil.copytree(tiny_run.path, run)
     shipped = zoo.load(run)
     model = shipped.agent.model
-    changed = zoo.Agent(model.__class__(model.obs_dim, model.action_dim, size=1, key=_key()), None, 0.99)
+    changed = zoo.Agent(model.__class__(model.obs_dim, model.action_dim, size=1, key=jax.random.key(99)), None, 0.99)
     changed.save(run / "agent", shipped.config)
     with pytest.raises(ValueError, match="made for another agent"):
         zoo.load(run)
     assert zoo.load(run, calibrated=False).calibration is None
-
-
-def _key():
-    import jax
-
-    return jax.random.key(99)
 
 
 def test_a_damaged_agent_is_not_taken_for_a_missing_one(tiny_run, tmp_path):

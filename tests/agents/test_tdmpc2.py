@@ -4,7 +4,6 @@ Compiling takes most of the time here, so few configurations are used, and the m
 """
 
 from dataclasses import replace
-from functools import partial
 
 import equinox as eqx
 import jax
@@ -26,7 +25,7 @@ PAID = replace(CONFIG, action_cost="quadratic", action_cost_weight=0.7, action_c
 FREE = replace(CONFIG, action_cost="none")
 BINS = np.linspace(-10, 10, 101)
 
-update = partial(jax.jit, static_argnums=(3, 4), compiler_options={"xla_backend_optimization_level": 0})(tdmpc2.update)
+update = jax.jit(tdmpc2.update, static_argnums=(3, 4))
 model_gradient = eqx.filter_jit(eqx.filter_value_and_grad(tdmpc2.model_loss, has_aux=True))
 
 

@@ -167,6 +167,14 @@ class TestBootstrap:
         found = bootstrap(np.array([0, 1]), ratio(np.array([1.0, 0.0]), np.array([2.0, -1.0])), 500)
         assert found.value == 1.0 and np.isnan(found.low) and np.isnan(found.high)
 
+    def test_a_time_whose_beginning_is_unknown_is_not_never(self):
+        # Of 3 draws one has nothing to recover from (undefined), one never recovers, one does after 3 s.
+        values = np.array([np.nan, np.inf, 3.0])
+        found = bootstrap(np.arange(3), lambda i: float(values[i[0]]), 500)
+        assert np.isnan(found.low) and found.high == np.inf
+        only = bootstrap(np.arange(3), lambda i: float(values[[0, 2, 2]][i[0]]), 500)
+        assert np.isnan(only.low) and np.isnan(only.high)
+
     def test_a_time_that_may_never_come_has_an_infinite_end(self):
         found = bootstrap(np.arange(4), lambda i: np.inf if (i == 0).mean() >= 0.5 else 3.0, 500)
         assert (found.value, found.low, found.high) == (3.0, 3.0, np.inf)

@@ -1,4 +1,4 @@
-"""Pretraining end to end on small bodies: what it leaves behind, and that a killed run goes on as if nothing happened."""
+"""Pretraining end to end on small bodies: what it leaves behind, and that a killed run goes on as if never killed."""
 
 import json
 import shutil

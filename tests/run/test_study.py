@@ -3,7 +3,9 @@
 import dataclasses
 import json
 import shutil
+from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -176,8 +178,6 @@ def test_official_scores_stop_where_ours_do(tmp_path):
 
 
 def test_the_committed_official_scores_can_be_drawn():
-    from pathlib import Path
-
     official = json.loads((Path(__file__).parents[2] / "results" / evidence.ANCHORS).read_text())
     assert {"walker-walk", "cheetah-run", "cup-catch"} <= official["tasks"].keys()
     assert official["tasks"]["walker-walk"][0] == {"frames": 100_000, "mean": 961.9, "std": 10.2}
@@ -197,8 +197,6 @@ def test_methods_by_name(tiny_run, tmp_path):
 
 
 def test_a_sampled_agent_acts_as_it_explores(tiny_run):
-    import jax
-
     agent = zoo.load(tiny_run.path).agent
     sampled = SamplingAgent(agent.model, agent.planner, agent.discount)
     obs, memory, key = np.ones((1, 24), np.float32), agent.init_memory(1), jax.random.key(1)

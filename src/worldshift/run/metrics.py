@@ -82,8 +82,8 @@ def bootstrap(draw: Int[np.ndarray, " N"], statistic: Callable[[np.ndarray], flo
         float(np.quantile(np.where(np.isnan(drawn), stand_in, drawn), q, method="inverted_cdf"))
         for q, stand_in in ((0.025, -np.inf), (0.975, np.inf))
     )
-    if not np.isinf(drawn).any():  # not a time: an infinite end is one that the draws do not know
-        low, high = (end if np.isfinite(end) else np.nan for end in (low, high))
+    never = np.isposinf(drawn).mean() > 0.025  # an infinite end that is a time; any other is one that nobody knows
+    low, high = (end if np.isfinite(end) or (never and end > 0) else np.nan for end in (low, high))
     return Estimate(value, low, high, len(groups), 1)
 
 
