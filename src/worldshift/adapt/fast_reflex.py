@@ -33,7 +33,7 @@ class FastReflexConfig:
     """`gain`: one gain per actuator; `gain+bias`: and an offset; `matrix`: full M and d, for coupled actuators."""
     gain_std: float = 0.3
     """Prior standard deviation of a gain, and what a detected change re-opens it to."""
-    bias_std: float = 0.05
+    bias_std: float = 0.1
     coupling_std: float = 0.1
     drift_std: float = 0.003
     """Random walk of a gain per agent step: what is tracked without a detected change."""
