@@ -96,7 +96,8 @@ def over_body_time(
     axes[-1].set_xlabel("body time (s)")
     axes[-1].set_xlim(*_extent(panels))
     handles, labels = _legend(axes)
-    figure.legend(handles, labels, loc="outside upper center", ncols=4 if sum(map(len, labels)) < 75 else 3, frameon=False, fontsize=8,
+    columns = 4 if sum(map(len, labels)) < 75 else 3
+    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=8,
                   title=title, title_fontsize=10)  # fmt: skip
     _save(figure, path)
 
