@@ -203,8 +203,8 @@ def table(rows: list[dict[str, Any]], amounts: Amounts) -> str:
     head = f"{'size':>4} {'batch':>5}  {'precision':<9}{'updates/s':>10}{'ms':>8}{'x first':>9}{'x float32':>10}"
     head += "".join(f"{part:>13}" for part in PARTS) + f"{'overlap':>9}{'compile s':>11}"
     lines = [
-        f"{TASK}: {amounts.updates} updates a dispatch, {amounts.num_envs} bodies, {amounts.updates_per_step} updates an "
-        f"agent step, medians of {amounts.rounds} rounds",
+        f"{TASK}: {amounts.updates} updates a dispatch, {amounts.num_envs} bodies, {amounts.updates_per_step} updates "
+        f"an agent step, medians of {amounts.rounds} rounds",
         "ms: one update; shares: of the time of all parts done one after the other; overlap: time of updating and "
         "stepping together over one after the other",
         "",
