@@ -60,11 +60,11 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=20, help="updates in a dispatch")
     parser.add_argument("--num-envs", type=int, default=4, help="bodies side by side")
     parser.add_argument("--updates-per-step", type=float, default=0.5, help="gradient steps per agent step")
-    parser.add_argument("--quick", action="store_true", help="size 1, batches 64 and 128, 3 rounds of 5 updates")
+    parser.add_argument("--quick", action="store_true", help="size 1, batches 64 and 128, 3 rounds of 6 updates")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
     options = parser.parse_args()
     if options.quick:
-        options.sizes, options.batches, options.rounds, options.updates = [1], [64, 128], 3, 5
+        options.sizes, options.batches, options.rounds, options.updates = [1], [64, 128], 3, 6
     amounts = Amounts(options.rounds, options.updates, options.num_envs, options.updates_per_step)
     if min(amounts) <= 0 or min(options.batches) < 1:
         parser.error("rounds, updates, bodies, updates per step and batches must all be positive.")
@@ -203,10 +203,10 @@ def table(rows: list[dict[str, Any]], amounts: Amounts) -> str:
     head = f"{'size':>4} {'batch':>5}  {'precision':<9}{'updates/s':>10}{'ms':>8}{'x first':>9}{'x float32':>10}"
     head += "".join(f"{part:>13}" for part in PARTS) + f"{'overlap':>9}{'compile s':>11}"
     lines = [
-        f"{TASK}: {amounts.updates} updates a dispatch, {amounts.num_envs} bodies, {amounts.updates_per_step} updates "
-        f"an agent step, medians of {amounts.rounds} rounds",
-        "ms: one update; shares: of the time of all parts done one after the other; overlap: time of updating and "
-        "stepping together over one after the other",
+        f"{TASK}: {amounts.updates} updates a dispatch, {amounts.num_envs} bodies, "
+        f"{amounts.updates_per_step} updates an agent step, medians of {amounts.rounds} rounds",
+        "ms and ratios: of one update; shares: of all parts done one after the other; overlap: updating and stepping",
+        "the bodies at the same time, over one after the other",
         "",
         head,
     ]

@@ -76,7 +76,7 @@ def test_a_card_says_how_the_agent_was_made(tiny_run, tmp_path):
     assert path == tmp_path / "run" / "card.json" and zoo.load(tmp_path / "run").card == card
     assert card["evaluation"] == {"mean": 12.5}
     assert (card["task"], card["seed"], card["agent_steps"], card["updates"]) == ("walker-walk", 3, 40, 0)
-    assert "train --task walker-walk" in card["command"] and card["provenance"]["worldshift"]
+    assert card["command"].startswith("worldshift train --out") and "--task walker-walk" in card["command"]
     assert card["fingerprint"] == zoo.fingerprint(shipped.path)
 
 
@@ -89,7 +89,7 @@ def test_what_is_shipped_is_complete_and_small():
     size = 0
     for name in zoo.names():
         shipped = zoo.load(name)
-        assert shipped.calibration is not None, name
+        assert shipped.calibration is not None or shipped.task != "walker-walk", f"{name}: the demo needs it"
         assert shipped.card["fingerprint"] == zoo.fingerprint(shipped.path), name
         assert {"task", "seed", "command", "agent_steps", "updates", "evaluation"} <= shipped.card.keys(), name
         assert zoo.beside(shipped.path, "log.jsonl").is_file(), name
