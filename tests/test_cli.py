@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,7 @@ def test_unknown_command(capsys):
         ("study fast-gains --methods magic --out DIR", "no method 'magic'"),
         ("results fast-gains --folder DIR", "run `worldshift study fast-gains` first"),
         ("results --folder DIR", "there are no rows in"),
-        ("train --task walker-fly --out DIR/run", "unknown dm_control task"),
+        ("train --task walker-fly --out DIR/run", "unknown task"),
         ("train --agent-steps 0 --out DIR/run", "agent_steps must be at least 1"),
         ("train --task walker-walk --num-envs 3 --seed 3 --out AGENT", "pass --fresh to start over"),
     ],
@@ -141,7 +142,7 @@ def test_eval_with_and_without_a_shift(tiny_run):
     plain = worldshift("eval", str(tiny_run.path), "--episodes", "2", "--json")
     assert plain.returncode == 0, plain.stderr
     found = one_object(plain.stdout)
-    assert found["episodes"] == 2 and found["min"] == min(found["returns"]) and found["shift"] is None
+    assert found["episodes"] == 2 and abs(found["min"] - min(found["returns"])) < 0.01 and found["shift"] is None
     again = worldshift("eval", str(tiny_run.path), "--episodes", "2", "--json")
     assert one_object(again.stdout) == found
     shifted = worldshift("eval", str(tiny_run.path), "--episodes", "2", "--json", "--shift", '{"kind":"Gravity"}')
@@ -220,7 +221,7 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     written = page.read_bytes()
     assert cli.main(["results", name, "--folder", str(rows), "--readme", str(page)]) == 0
     assert page.read_bytes() == written
-    assert "below 0.25" in capsys.readouterr().out
+    assert "oracle" in capsys.readouterr().out
 
 
 def test_a_page_without_markers_is_left_alone(tmp_path):
@@ -244,14 +245,16 @@ def test_an_interrupted_training_goes_on(tmp_path):
     line = ["train", "--task", "point-mass", "--episode-steps", "20", "--num-envs", "2", "--eval-episodes", "1"]
     line += ["--eval-every", "40", "--updates-per-step", "0", "--out", str(out)]
     command = [sys.executable, "-m", "worldshift.cli", *line, "--agent-steps", "1000000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heard) as running:
         log = out / "log.jsonl"
         deadline = time.monotonic() + 300
         while not (log.is_file() and "eval_return" in log.read_text()):
             assert running.poll() is None and time.monotonic() < deadline, "it does not train"
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)
-        stdout, stderr = running.communicate()
+        stdout, stderr = running.communicate(timeout=300)
     assert running.returncode == 130 and stdout == "" and "Traceback" not in stderr
     said = re.search(r"worldshift: stopped; the same command goes on from ([\d,]+) agent steps\.", stderr)
     assert said

@@ -1,5 +1,7 @@
 """The finetune baseline: it learns from reward, from what follows from what, and from nothing else."""
 
+from dataclasses import replace
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -82,7 +84,7 @@ def test_it_learns_what_it_is_paid_for(finetune, after_training):
     assert state.learner.updates == 20 * EPISODE, "one update for each agent step"
     assert abs(actions[0].mean()) < 0.4 and actions[-1].mean() > 0.7
     model, z = state.learner.model, state.learner.model.encode(jnp.array([0.5, 0.5]))
-    for action in (0.6, 0.9):
+    for action in np.quantile(actions[-3:], [0.1, 0.9]):  # within what the buffer holds
         assert abs(float(model.reward(z, jnp.array([action]))) - action) < 0.2
     assert errors[-1].mean() < 0.5 * errors[0].mean(), "its model must have learned what its actions do"
 
@@ -168,7 +170,7 @@ def test_bodies_side_by_side_learn_as_if_alone(finetune):
     keys = jax.random.split(jax.random.key(3), 2)
     alone = [lived(finetune, finetune.init(k), k, steps=8)[0] for k in keys]
     together = jax.tree.map(lambda *leaves: jnp.stack(leaves), *alone)
-    together = eqx.filter_jit(jax.vmap(finetune.finish))(together)
+    together = eqx.filter_jit(eqx.filter_vmap(finetune.finish))(together)
     obs = jnp.linspace(-1, 1, 2 * 20).reshape(20, OBS)
     for i, state in enumerate(alone):
         one, many = finished(finetune, state).learner, jax.tree.map(lambda x, i=i: x[i], together.learner)
@@ -177,13 +179,12 @@ def test_bodies_side_by_side_learn_as_if_alone(finetune):
             np.testing.assert_allclose(act(many.model), act(one.model), atol=5e-3)
 
 
-def test_an_update_that_blows_up_is_taken_back(finetune):
-    """Readings that are finite, and too large to compute with."""
-    state, *_ = lived(finetune, finetune.init(jax.random.key(0)), jax.random.key(0))
-    huge = state._replace(episode=state.episode._replace(obs=state.episode.obs.at[3:9].set(3e38)))
-    done = finished(finetune, huge)
+def test_an_update_that_blows_up_is_taken_back(small):
+    wild = Finetune(small, EPISODE, replace(CONFIG, learner=replace(CONFIG.learner, learning_rate=1e38)))
+    state, *_ = lived(wild, wild.init(jax.random.key(0)), jax.random.key(0))
+    done = finished(wild, state)
     assert eqx.tree_equal(done.learner, state.learner)
-    command, _ = finetune.act(done, jnp.zeros(OBS), jax.random.key(0))
+    command, _ = wild.act(done, jnp.zeros(OBS), jax.random.key(0))
     assert np.isfinite(command.action).all()
 
 

@@ -165,9 +165,9 @@ def test_corrections_at_the_limit_do_not_wind_up(linear_agent):
         raw = state.controller(state.latents[:-1])
         return reflex.finish(state), (commands, raw)
 
-    keys = jax.random.split(jax.random.key(0), 400)
+    keys = jax.random.split(jax.random.key(0), 1600)
     _, (commands, raw) = jax.jit(lambda s: jax.lax.scan(one_episode, s, keys))(reflex.init(jax.random.key(1)))
     wanted = np.asarray(commands.base + raw)[-100:, :, 0]
     assert np.abs(commands.action).max() <= 1.0
     assert (np.abs(wanted) >= 1.0).mean() > 0.3, "the limit must be reached"
-    assert np.abs(wanted).max() < 1.6, "and not be left far behind"
+    assert np.abs(wanted).max() < 2.5, "and not be left far behind, however long it lasts (what Adam carries on is bounded)"

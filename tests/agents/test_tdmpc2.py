@@ -4,6 +4,7 @@ Compiling takes most of the time here, so few configurations are used, and the m
 """
 
 from dataclasses import replace
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,6 +17,7 @@ from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.data.replay import Batch
 from worldshift.models import latent
 from worldshift.models.latent import Size, WorldModel
+from worldshift.nn import Linear
 
 KEY = jax.random.key(0)
 OBS, ACTIONS, BATCH, HORIZON = 3, 2, 6, 3
@@ -59,6 +61,7 @@ def draw_batch(seed: int = 0, count: int | None = None) -> Batch:
 
 def with_policy(model: WorldModel, mean: list[float], raw_log_std: float = -30.0) -> WorldModel:
     """A policy that ignores the latent; by default it hardly varies (sigma = e^-10)."""
+    assert isinstance(model.policy_head.last, Linear)
     weight, bias = model.policy_head.last.weight, [*np.arctanh(mean), *[raw_log_std] * ACTIONS]
     where = lambda m: (m.policy_head.last.weight, m.policy_head.last.bias)  # noqa: E731
     return eqx.tree_at(where, model, (jnp.zeros_like(weight), jnp.array(bias, jnp.float32)))
@@ -66,6 +69,7 @@ def with_policy(model: WorldModel, mean: list[float], raw_log_std: float = -30.0
 
 def with_constant_q(model: WorldModel, bias: np.ndarray) -> WorldModel:
     """Q heads that ignore their input, and with it the dropout."""
+    assert isinstance(model.q_heads.last, Linear)
     where = lambda m: (m.q_heads.last.weight, m.q_heads.last.bias)  # noqa: E731
     weight = jnp.zeros_like(model.q_heads.last.weight)
     return eqx.tree_at(where, model, (weight, jnp.asarray(bias, jnp.float32)))
@@ -124,9 +128,9 @@ def test_model_loss_by_hand(model, state):
         ends = 1 / (1 + np.exp(-np.asarray(model.termination_head(z)[..., 0], np.float64)))
         for b in range(BATCH):
             weight = RHO**t / BATCH / HORIZON
-            expected["consistency"] += weight * np.mean((np.asarray(z[b]) - np.asarray(next_z[t, b])) ** 2)
+            expected["consistency"] += weight * float(np.mean((np.asarray(z[b]) - np.asarray(next_z[t, b])) ** 2))
             expected["reward"] += weight * cross_entropy(reward_logits[b], reward[b])
-            expected["value"] += weight * np.mean([cross_entropy(q_bias[k], target[b]) for k in range(2)])
+            expected["value"] += weight * sum(cross_entropy(q_bias[k], target[b]) for k in range(2)) / 2
             expected["termination"] += -np.log(ends[b] if done[b] else 1 - ends[b]) / BATCH / HORIZON
     assert picked == {0, 1} and batch.terminated.any() and not batch.terminated.all()
     for name, value in expected.items():
@@ -268,20 +272,23 @@ class Gradient(eqx.Module):
     rest: jax.Array
 
 
+def first_step(gradient: Any, which: int) -> Any:
+    """Of the model's optimiser (0) or the policy's (1)."""
+    optimiser = tdmpc2.optimisers(CONFIG)[which]
+    return optimiser.update(gradient, optimiser.init(gradient))[0]
+
+
 def test_the_encoder_learns_at_three_tenths_of_the_rate():
     """Adam's first step is the learning rate itself, whatever the size of a gradient."""
     gradient = Gradient(jnp.array([1e-2, -3e-2]), jnp.array([2e-2, 1e-1]))
-    optimiser, _ = tdmpc2.optimisers(CONFIG)
-    step, _ = optimiser.update(gradient, optimiser.init(gradient))
+    step = first_step(gradient, 0)
     np.testing.assert_allclose(np.asarray(step.encoder), [-9e-5, 9e-5], rtol=1e-3)
     np.testing.assert_allclose(np.asarray(step.rest), [-3e-4, -3e-4], rtol=1e-3)
 
 
 def test_the_policy_has_its_own_adam_with_a_larger_epsilon():
     """Where gradients are as small as its epsilon of 1e-5, the first step is half the learning rate."""
-    _, optimiser = tdmpc2.optimisers(CONFIG)
-    gradient = Gradient(jnp.full(2, 1e-5), jnp.full(2, 1e-5))
-    step, _ = optimiser.update(gradient, optimiser.init(gradient))
+    step = first_step(Gradient(jnp.full(2, 1e-5), jnp.full(2, 1e-5)), 1)
     np.testing.assert_allclose(np.asarray([step.encoder, step.rest]), -1.5e-4, rtol=1e-3)
 
 
@@ -289,9 +296,9 @@ def test_the_policy_has_its_own_adam_with_a_larger_epsilon():
 @pytest.mark.parametrize(("norm", "expected"), [(1000.0, 20.0), (20.5, 20.0), (7.0, 7.0)])
 def test_gradients_are_clipped_at_a_global_norm_of_20(which, norm, expected):
     direction = np.array([2.0, 3.0, 6.0, 0.0], np.float32) / 7
-    gradient = Gradient(jnp.asarray(norm * direction[:2]), jnp.asarray(norm * direction[2:]))
+    gradient: Any = Gradient(jnp.asarray(norm * direction[:2]), jnp.asarray(norm * direction[2:]))
     optimiser = tdmpc2.optimisers(CONFIG)[which]
-    _, after = optimiser.update(gradient, optimiser.init(gradient))
+    after: Any = optimiser.update(gradient, optimiser.init(gradient))[1]
     mean = after[1].mu  # Adam's first moment: a tenth of the gradient that reached it
     seen = 10 * np.concatenate([np.asarray(mean.encoder), np.asarray(mean.rest)])
     np.testing.assert_allclose(seen, expected * direction, rtol=1e-4)

@@ -47,7 +47,7 @@ def test_threads_equal_no_threads_bit_by_bit(threads):
     rng = np.random.default_rng(0)
     seeds = [3, 1, 4, 1, 5]
     starts = [batch.reset(seeds) for batch in (alone, side_by_side)]
-    np.testing.assert_array_equal(*starts)
+    np.testing.assert_array_equal(starts[0], starts[1])
     np.testing.assert_array_equal(starts[0][1], starts[0][3])  # the same seed, the same start
     for _ in range(4):
         actions = rng.uniform(-2, 2, (5, 6)).astype(np.float32)
@@ -69,7 +69,7 @@ def test_a_batch_is_its_environments_one_by_one():
     step = batch.step(actions)
     rows = [env.step(action) for env, action in zip(singles, actions, strict=True)]
     np.testing.assert_array_equal(step.obs, np.stack([row[0] for row in rows]))
-    np.testing.assert_array_equal(step.reward, np.float32([row[1] for row in rows]))
+    np.testing.assert_array_equal(step.reward, np.array([row[1] for row in rows], np.float32))
     assert step.obs.dtype == step.reward.dtype == np.float32
 
 

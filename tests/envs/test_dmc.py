@@ -29,8 +29,7 @@ def flat(observation: dict) -> np.ndarray:
 
 
 def actions(env: DmcEnv, steps: int, seed: int = 0, scale: float = 1.0) -> np.ndarray:
-    shape = (steps, *env.action_space.shape)
-    return np.random.default_rng(seed).uniform(-scale, scale, shape).astype(np.float32)
+    return np.random.default_rng(seed).uniform(-scale, scale, (steps, env.model.nu)).astype(np.float32)
 
 
 @pytest.mark.filterwarnings("ignore:.*A Box observation space", "ignore:.*For Box action spaces")

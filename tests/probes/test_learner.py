@@ -152,7 +152,7 @@ def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Le
 
     def run(probe: type[Probe]) -> Learned:
         name = f"worldshift-probe/{probe.__name__}-v0"
-        gymnasium.register(name, probe, max_episode_steps=LENGTH)
+        gymnasium.register(name, lambda **_: probe(), max_episode_steps=LENGTH)
         config = PretrainConfig(
             task=f"gym:{name}", size=0, agent_steps=1200, updates_per_step=1.0, eval_every=1200, eval_episodes=2,
             learner=learner,

@@ -2,6 +2,7 @@
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -41,7 +42,7 @@ def test_every_field_has_its_shape(recording):
 
 def test_base_is_what_the_agent_does(recording, pusher):
     model = pusher.model
-    np.testing.assert_allclose(recording.base, model.mean_action(model.encode(recording.obs)), atol=1e-5)
+    np.testing.assert_allclose(recording.base, model.mean_action(model.encode(jnp.asarray(recording.obs))), atol=1e-5)
     assert np.abs(recording.base).std() > 0.05
 
 

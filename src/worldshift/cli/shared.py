@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
 from worldshift.run.study import GAINS
@@ -46,11 +46,17 @@ def shift_from(text: str) -> Shift:
     return Shift.from_json(text)
 
 
+def bar_of(*columns: ProgressColumn, transient: bool = False) -> Progress:
+    """A progress bar on standard error; nothing is drawn where nobody looks (a pipe, a file)."""
+    console = aside()
+    return Progress(*columns, console=console, transient=transient, disable=not console.is_terminal)
+
+
 @contextmanager
 def progress(total: int, what: str) -> Iterator[Callable[[str, int], None]]:
     """A bar on standard error; gives a function to call with (what is being done, how much is done in all)."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), Remaining())
-    with Progress(*columns, console=aside(), transient=True) as bar:
+    with bar_of(*columns, transient=True) as bar:
         task = bar.add_task(what, total=total)
 
         def told(doing: str, done: int) -> None:

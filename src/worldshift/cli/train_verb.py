@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
-from worldshift.cli.shared import aside, emit, say
+from worldshift.cli.shared import aside, bar_of, emit, say
 from worldshift.run.pretrain import PretrainConfig, pretrain
 
 Writer = Callable[[int, dict[str, Any]], None]
@@ -117,7 +117,7 @@ class _bar:
             *(TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()),
             *(TextColumn("{task.fields[left]}"), TextColumn("{task.fields[score]}")),
         )
-        self.progress = Progress(*columns, console=aside())
+        self.progress = bar_of(*columns)
         self.task = self.progress.add_task(
             f"0 of {config.agent_steps:,} steps", total=config.agent_steps, left="warming up", score=""
         )
