@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -145,7 +144,9 @@ def test_eval_with_and_without_a_shift(tiny_run):
     assert found["episodes"] == 2 and abs(found["min"] - min(found["returns"])) < 0.01 and found["shift"] is None
     again = worldshift("eval", str(tiny_run.path), "--episodes", "2", "--json")
     assert one_object(again.stdout) == found
-    shifted = worldshift("eval", str(tiny_run.path), "--episodes", "2", "--json", "--shift", '{"kind":"Gravity"}')
+    shifted = worldshift(
+        "eval", str(tiny_run.path), "--episodes", "2", "--json", "--shift", '{"kind":"Gravity","scale":2}'
+    )
     assert one_object(shifted.stdout)["returns"] != found["returns"]
 
 
@@ -245,12 +246,12 @@ def test_an_interrupted_training_goes_on(tmp_path):
     line = ["train", "--task", "point-mass", "--episode-steps", "20", "--num-envs", "2", "--eval-episodes", "1"]
     line += ["--eval-every", "40", "--updates-per-step", "0", "--out", str(out)]
     command = [sys.executable, "-m", "worldshift.cli", *line, "--agent-steps", "1000000"]
-    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs ignore Ctrl-C
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, text=True, preexec_fn=heard) as running:
-        log = out / "log.jsonl"
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # or a background job's child is deaf
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        signal.signal(signal.SIGINT, before)
+        log, saved_at = out / "log.jsonl", out / "state" / "manifest.json"
         deadline = time.monotonic() + 300
-        while not (log.is_file() and "eval_return" in log.read_text()):
+        while not saved_at.is_file():
             assert running.poll() is None and time.monotonic() < deadline, "it does not train"
             time.sleep(0.1)
         running.send_signal(signal.SIGINT)

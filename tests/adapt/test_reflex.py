@@ -170,4 +170,4 @@ def test_corrections_at_the_limit_do_not_wind_up(linear_agent):
     wanted = np.asarray(commands.base + raw)[-100:, :, 0]
     assert np.abs(commands.action).max() <= 1.0
     assert (np.abs(wanted) >= 1.0).mean() > 0.3, "the limit must be reached"
-    assert np.abs(wanted).max() < 2.5, "and not be left far behind, however long it lasts (what Adam carries on is bounded)"
+    assert np.abs(wanted).max() < 2.5, "and not be left far behind: what Adam carries on is bounded"

@@ -11,7 +11,7 @@ import tyro
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from worldshift.cli.shared import aside, bar_of, emit, say
-from worldshift.run.pretrain import PretrainConfig, pretrain
+from worldshift.run.pretrain import PretrainConfig, pretrain, saved_steps
 
 Writer = Callable[[int, dict[str, Any]], None]
 
@@ -60,8 +60,8 @@ class Verb:
             )
 
     def _interrupted(self, out: Path) -> int:
-        last = _last(out, "eval_return")
-        where = f"from {last['agent_steps']:,} agent steps" if last else "from the start, as nothing was saved yet"
+        saved = saved_steps(out)
+        where = f"from {saved:,} agent steps" if saved else "from the start, as nothing was saved yet"
         aside().print(f"worldshift: stopped; the same command goes on {where}.", soft_wrap=True)
         return 130
 

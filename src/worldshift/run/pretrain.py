@@ -73,6 +73,14 @@ class PretrainConfig:
 Report = Callable[[int, dict[str, Any]], None]
 
 
+def saved_steps(out: Path) -> int:
+    """Agent steps from which a run in `out` would go on; 0 where nothing was saved."""
+    try:
+        return int(checkpoint.load(out / "state", kind="training", part="progress")[0]["agent_steps"])
+    except (checkpoint.CheckpointError, KeyError):
+        return 0
+
+
 def pretrain(
     config: PretrainConfig,
     out: str | os.PathLike[str],
@@ -263,13 +271,18 @@ class _Run:
             file.write(json.dumps(row) + "\n")
 
     def save(self) -> None:
-        """Writes what adaptation needs, then what resuming needs."""
+        """Writes what resuming needs, then what adaptation needs: an agent without a state would be a finished run."""
         config = asdict(self.config)
-        self._agent().save(self.out / "agent", config)
-        progress = {"rounds": self.rounds, "owed": self.owed, "seconds": time.monotonic() - self.started}
+        progress = {
+            "rounds": self.rounds,
+            "agent_steps": self.agent_steps,
+            "owed": self.owed,
+            "seconds": time.monotonic() - self.started,
+        }
         learner = eqx.filter(self.state, eqx.is_array)
         tree = {"learner": learner, "replay": self.replay.arrays(), "progress": progress}
         checkpoint.save(self.out / "state", tree, kind="training", config=config)
+        self._agent().save(self.out / "agent", config)
 
     def _restore(self, path: Path) -> None:
         stored = checkpoint.read_manifest(path).config
