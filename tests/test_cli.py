@@ -17,7 +17,7 @@ import pytest
 
 from worldshift import cli, zoo
 from worldshift.cli import readme
-from worldshift.cli.train_verb import Pace
+from worldshift.cli.training import Pace
 from worldshift.run import demo, study
 from worldshift.run.protocol import Protocol
 

@@ -1,4 +1,4 @@
-"""Scalar transforms against closed forms: symlog and its inverse, two-hot coding, Gaussian log-density."""
+"""Against closed forms and NumPy: symlog, two-hot coding, Gaussians, groups of categoricals, lambda-returns."""
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from worldshift.maths import gaussian_log_prob, soft_cross_entropy, symexp, symlog, two_hot, two_hot_inverse
+from worldshift.maths import (
+    categorical_kl,
+    gaussian_log_prob,
+    lambda_returns,
+    log_unimix,
+    sample_one_hot,
+    soft_cross_entropy,
+    straight_through,
+    symexp,
+    symlog,
+    two_hot,
+    two_hot_inverse,
+)
 
 BINS, LOW, HIGH = 101, -10.0, 10.0
 WIDTH = (HIGH - LOW) / (BINS - 1)
@@ -97,3 +109,77 @@ def test_gaussian_log_prob_is_that_of_the_sample(pairs):
     expected = stats.norm.logpdf(mean + std * noise, mean, std).sum()
     got = gaussian_log_prob(jnp.asarray(noise, jnp.float32), jnp.asarray(log_std, jnp.float32))
     assert float(got) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+
+
+# Groups of categoricals
+
+
+def logits(shape=(5, 3, 4), seed=0):
+    return np.random.default_rng(seed).normal(0, 3, shape).astype(np.float32)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5])
+def test_unimix(share):
+    expected = np.log((1 - share) * softmax(logits()) + share / 4)
+    np.testing.assert_allclose(log_unimix(jnp.asarray(logits()), share), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_categorical_kl():
+    """Against scipy's, and with its gradient in the second argument: q - p."""
+    p, q = softmax(logits()), softmax(logits(seed=1))
+    expected = stats.entropy(p, q, axis=-1).sum(-1)
+    np.testing.assert_allclose(categorical_kl(jnp.log(p), jnp.log(q)), expected, rtol=1e-4)
+    np.testing.assert_allclose(categorical_kl(jnp.log(p), jnp.log(p)), 0, atol=1e-6)
+    free = jnp.asarray(logits(seed=1))
+    gradient = jax.grad(lambda x: jnp.sum(categorical_kl(jnp.log(p), jax.nn.log_softmax(x))))(free)
+    np.testing.assert_allclose(gradient, q - p, atol=1e-5)
+
+
+def test_samples_have_their_probabilities():
+    p, count = np.array([[0.7, 0.2, 0.1, 0.0], [0.0, 0.0, 0.5, 0.5]], np.float32), 20_000
+    drawn = np.asarray(sample_one_hot(jnp.broadcast_to(p, (count, 2, 4)), jax.random.key(0)))
+    assert set(np.unique(drawn)) == {0.0, 1.0} and (drawn.sum(-1) == 1).all()
+    np.testing.assert_allclose(drawn.mean(0), p, atol=0.012)
+
+
+def test_a_categorical_whose_numbers_do_not_quite_sum_to_one_has_a_class():
+    drawn = sample_one_hot(jnp.full((1000, 4), 0.2499), jax.random.key(0))
+    assert (drawn.sum(-1) == 1).all()
+
+
+def test_straight_through_gradient_is_that_of_the_probabilities():
+    p, weight = jnp.asarray(softmax(logits())), jnp.asarray(logits(seed=2))
+    sample, gradient = jax.value_and_grad(lambda p: jnp.sum(weight * straight_through(p, jax.random.key(0))))(p)
+    np.testing.assert_allclose(gradient, weight, rtol=1e-6)
+    np.testing.assert_allclose(sample, jnp.sum(weight * sample_one_hot(p, jax.random.key(0))), rtol=1e-4)
+
+
+@pytest.mark.parametrize("lam", [0.0, 0.95, 1.0])
+def test_lambda_returns(lam):
+    """Against the mixture of all n-step returns, one by one."""
+    rng, steps = np.random.default_rng(0), 6
+    reward, discount, value = (
+        rng.normal(size=(steps, 2)),
+        rng.uniform(0.5, 1, (steps, 2)),
+        rng.normal(size=(steps + 1, 2)),
+    )
+
+    def n_step(t, n):
+        total, factor = 0.0, 1.0
+        for k in range(t, t + n):
+            total, factor = total + factor * reward[k], factor * discount[k]
+        return total + factor * value[t + n]
+
+    expected = np.zeros_like(reward)
+    for t in range(steps):
+        left = steps - t
+        for n in range(1, left):
+            expected[t] += (1 - lam) * lam ** (n - 1) * n_step(t, n)
+        expected[t] += lam ** (left - 1) * n_step(t, left)
+    found = lambda_returns(*(jnp.asarray(x, jnp.float32) for x in (reward, discount, value)), lam)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

@@ -1,6 +1,7 @@
 """Layers shared by all networks: Linear on any leading axes, NormedLinear, SimNorm, MLP.
 
 TD-MPC2 (arXiv 2310.16828): Linear -> LayerNorm -> Mish, SimNorm latents, truncated-normal initialisation (sigma 0.02).
+DreamerV3 (arXiv 2301.04104): the same blocks with SiLU, eps 1e-3 and an initialisation by fan-in and fan-out.
 Deviation: a layer can multiply in bfloat16, with float32 weights and a gradient rule that is fast on a CPU.
 """
 
@@ -12,6 +13,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
+
+TRUNCATED_STD = 0.8796
+"""Standard deviation of a standard normal truncated at two sigma."""
 
 Precision = Literal["float32", "bfloat16"]
 TreeT = TypeVar("TreeT")
@@ -56,8 +60,12 @@ class Linear(eqx.Module):
     precision: Precision = eqx.field(static=True, default="float32")
 
     @classmethod
-    def create(cls, n_in: int, n_out: int, *, key: PRNGKeyArray, scale: float = 0.02) -> "Linear":
-        """Weights from a normal of parameter `scale` truncated at two sigma (0 for a zero layer), bias 0."""
+    def create(cls, n_in: int, n_out: int, *, key: PRNGKeyArray, scale: float | None = 0.02) -> "Linear":
+        """Weights from a normal of parameter `scale` truncated at two sigma (0 for a zero layer), bias 0.
+
+        Without a scale they get the variance 1 / (mean of fan-in and fan-out), as in DreamerV3.
+        """
+        scale = (2 / (n_in + n_out)) ** 0.5 / TRUNCATED_STD if scale is None else scale
         return cls(scale * jax.random.truncated_normal(key, -2.0, 2.0, (n_in, n_out)), jnp.zeros(n_out))
 
     def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
@@ -66,13 +74,14 @@ class Linear(eqx.Module):
 
 
 class NormedLinear(eqx.Module):
-    """Linear -> (dropout) -> LayerNorm (eps 1e-5) -> activation."""
+    """Linear -> (dropout) -> LayerNorm -> activation."""
 
     linear: Linear
     scale: Float[Array, " O"]
     shift: Float[Array, " O"]
     activation: Callable[[Array], Array] = eqx.field(static=True)
     dropout: float = eqx.field(static=True)
+    eps: float = eqx.field(static=True)
 
     def __init__(
         self,
@@ -82,10 +91,13 @@ class NormedLinear(eqx.Module):
         key: PRNGKeyArray,
         activation: Callable[[Array], Array] = mish,
         dropout: float = 0.0,
+        scale: float | None = 0.02,
+        eps: float = 1e-5,
     ):
-        self.linear = Linear.create(n_in, n_out, key=key)
+        """`scale` initialises the weights (see `Linear.create`); `eps` is the LayerNorm's."""
+        self.linear = Linear.create(n_in, n_out, key=key, scale=scale)
         self.scale, self.shift = jnp.ones(n_out), jnp.zeros(n_out)
-        self.activation, self.dropout = activation, dropout
+        self.activation, self.dropout, self.eps = activation, dropout, eps
 
     def __call__(self, x: Float[Array, "*B I"], key: PRNGKeyArray | None = None) -> Float[Array, "*B O"]:
         """Dropout acts only when a key is given (training)."""
@@ -93,7 +105,7 @@ class NormedLinear(eqx.Module):
         if self.dropout and key is not None:
             x = jnp.where(jax.random.bernoulli(key, 1 - self.dropout, x.shape), x / (1 - self.dropout), 0.0)
         centred = x - jnp.mean(x, axis=-1, keepdims=True)
-        normed = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + 1e-5)
+        normed = centred * jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + self.eps)
         return self.activation(normed * self.scale + self.shift)
 
 
@@ -110,21 +122,24 @@ class MLP(eqx.Module):
         n_out: int,
         *,
         key: PRNGKeyArray,
+        activation: Callable[[Array], Array] = mish,
         output: Callable[[Array], Array] | None = None,
         dropout: float = 0.0,
-        last_scale: float = 0.02,
+        scale: float | None = 0.02,
+        last_scale: float | None = 0.02,
+        eps: float = 1e-5,
     ):
-        """`dropout` is on the first hidden layer only; `last_scale` initialises a plain last layer (see `Linear`)."""
+        """`dropout` is on the first hidden layer only; `scale` and `last_scale` initialise (see `Linear.create`)."""
         *keys, last = jax.random.split(key, len(widths) + 1)
         sizes = [n_in, *widths]
         self.hidden = tuple(
-            NormedLinear(i, o, key=k, dropout=dropout if n == 0 else 0.0)
+            NormedLinear(i, o, key=k, activation=activation, dropout=dropout if n == 0 else 0.0, scale=scale, eps=eps)
             for n, (i, o, k) in enumerate(zip(sizes[:-1], sizes[1:], keys, strict=True))
         )
         if output is None:
             self.last = Linear.create(sizes[-1], n_out, key=last, scale=last_scale)
         else:
-            self.last = NormedLinear(sizes[-1], n_out, key=last, activation=output)
+            self.last = NormedLinear(sizes[-1], n_out, key=last, activation=output, scale=scale, eps=eps)
 
     def __call__(self, x: Float[Array, "*B I"], key: PRNGKeyArray | None = None) -> Float[Array, "*B O"]:
         for n, layer in enumerate(self.hidden):

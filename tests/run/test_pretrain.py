@@ -184,6 +184,23 @@ def test_starting_over_forgets_the_old_run(finished, tmp_path):
     assert not (out / "state").exists()
 
 
+def test_a_second_stage_begins_where_another_run_ended(finished, tmp_path):
+    """With other losses; its steps count, and the first run is left as it was."""
+    before, out = files(finished), tmp_path / "stage-2"
+    second = replace(
+        CONFIG, begin_from=str(finished), agent_steps=1400, learner=replace(CONFIG.learner, action_cost_weight=1.0)
+    )
+    pretrain(second, out)
+    assert files(finished) == before
+    assert [row["agent_steps"] for row in log(out)] == [1350, 1400]
+    first, last = (checkpoint.load(run / "state")[0] for run in (finished, out))
+    count = len(first["replay/obs"])
+    np.testing.assert_array_equal(last["replay/obs"][:count], first["replay/obs"])
+    assert len(last["replay/obs"]) == count + 2 * 2 * 26
+    with pytest.raises(checkpoint.CheckpointError, match="no checkpoint at"):
+        pretrain(replace(second, begin_from=str(tmp_path / "nothing")), tmp_path / "other")
+
+
 def _stop(done: int, row: dict[str, Any]) -> None:
     raise RuntimeError("stop here")
 

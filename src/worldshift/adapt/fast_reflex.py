@@ -114,14 +114,17 @@ class FastReflex(eqx.Module):
         """The command whose estimated effect is the base action, within the authority limit."""
         base, memory = self.agent.act(state.memory, obs[None], key)
         base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        return Command(self.reach(state, base), base), state._replace(memory=memory)
+
+    def reach(self, state: FastReflexState, wanted: Float[Array, " A"]) -> Float[Array, " A"]:
+        """The command whose estimated effect is `wanted`, within the authority limit."""
         matrix, offset = self.action_map(state.theta)
         if self.config.structure == "matrix":
-            action = invert(matrix, offset, base)
+            action = invert(matrix, offset, wanted)
         else:
-            action = (base - offset) / jnp.diagonal(matrix)
-        action = base + self._gate(state) * (action - base)
-        action = jnp.clip(jnp.where(finite(action), action, base), -self.config.authority, self.config.authority)
-        return Command(action, base), state._replace(memory=memory)
+            action = (wanted - offset) / jnp.diagonal(matrix)
+        action = wanted + self._gate(state) * (action - wanted)
+        return jnp.clip(jnp.where(finite(action), action, wanted), -self.config.authority, self.config.authority)
 
     def observe(self, state: FastReflexState, transition: Transition) -> tuple[FastReflexState, Telemetry]:
         """One Kalman step on the tracking error; skipped across resets and on anything non-finite."""

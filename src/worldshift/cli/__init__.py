@@ -15,8 +15,10 @@ VERBS = {
     "doctor": "what this machine can do, and what to do about each lack",
     "train": "train an agent on a dm_control task or a Gymnasium environment",
     "eval": "whole episodes of an agent: return and smoothness, with or without a shift",
+    "pretrain": "train a DRAW world model with exploration, for offline adaptation",
+    "record": "record episodes of a body, for offline adaptation",
     "calibrate": "minutes on the healthy body, which the fast reflex needs",
-    "adapt": "let a shift act on an agent and adapt it online",
+    "adapt": "adapt an agent: online by a reflex, offline by a residual",
     "study": "run a study of the evidence, and keep its rows",
     "results": "summarise committed rows, draw their figures",
 }

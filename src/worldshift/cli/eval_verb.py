@@ -10,7 +10,8 @@ from worldshift.agents.agent import Agent
 from worldshift.agents.mppi import PlannerConfig
 from worldshift.cli.shared import aside, emit, say, shift_from
 from worldshift.cli.tables import agents
-from worldshift.run.appraisal import evaluate_agent
+from worldshift.run.appraisal import evaluate_agent, evaluate_draw
+from worldshift.shifts import Shift
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Verb:
             raise ValueError(f"an evaluation needs at least one episode, not {self.episodes}.")
         if self.card and (shift or self.planner != "as-trained"):
             raise ValueError("a card is about the healthy agent as it was trained: leave --shift and --planner out.")
+        if zoo.kind(self.agent) == "draw":
+            return self._dreamer(shift)
         shipped = zoo.load(self.agent)
         if self.planner != "as-trained":
             config = PlannerConfig(**shipped.config.get("planning", {})) if self.planner == "on" else None
@@ -53,4 +56,18 @@ class Verb:
             emit({"agent": shipped.name, "shift": shift.to_dict() if shift else None, **found})
         else:
             say().print(agents({shipped.name: found}).rich())
+        return 0
+
+    def _dreamer(self, shift: Shift | None) -> int:
+        """A DRAW agent: ReDRAW's protocol, sampled actions."""
+        if self.card or self.planner == "on":
+            raise ValueError("a DRAW agent has no planner, and no card of this kind: leave --card and --planner out.")
+        agent, about = zoo.load_dreamer(self.agent)
+        task = about["training"]["task"]
+        with aside().status(f"{self.episodes} episodes of {task}"):
+            found = evaluate_draw(agent, task, shift, episodes=self.episodes, seed=self.seed)
+        if self.json:
+            emit({"agent": self.agent, "shift": shift.to_dict() if shift else None, **found})
+        else:
+            say().print(agents({self.agent: found}).rich())
         return 0

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from worldshift.cli.tables import agents, comparison, harmless, interval, seconds, share
-from worldshift.run.findings import numbers
+from worldshift.cli.tables import agents, comparison, harmless, interval, kinds, seconds, share
+from worldshift.run.findings import complete, numbers
+from worldshift.run.kinds_study import KindsStudy, by_kind
 from worldshift.run.study import AgentStudy, AnyStudy
 from worldshift.run.summary import Summary
 
@@ -37,6 +38,8 @@ def section(study: AnyStudy, header: Mapping[str, Any], rows: list[dict]) -> str
     title = f"**{study.name}**: {study.about} (`worldshift results {study.name}`)"
     if isinstance(study, AgentStudy):
         return f"{title}\n\n{agents({row['agent']: row for row in rows}).markdown()}"
+    if isinstance(study, KindsStudy):
+        return f"{title}\n\n{kinds(by_kind(complete(rows)), study.protocol.episode_steps).markdown()}"
     found = numbers(study, header, rows)
     steps = study.protocol.episode_steps
     if study.shift is None:

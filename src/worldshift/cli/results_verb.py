@@ -9,8 +9,9 @@ import tyro
 
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
-from worldshift.cli.tables import COMPARISON_LEGEND, agents, comparison, harmless
-from worldshift.run.findings import Harmless, draw, findings, numbers
+from worldshift.cli.tables import COMPARISON_LEGEND, agents, comparison, harmless, kinds
+from worldshift.run.findings import Harmless, complete, draw, findings, numbers
+from worldshift.run.kinds_study import KindsStudy, by_kind
 from worldshift.run.study import STUDIES, AgentStudy, AnyStudy, load_study
 from worldshift.run.summary import Summary
 
@@ -64,6 +65,8 @@ def tell(study: AnyStudy, header: Mapping[str, Any], rows: list[dict], *, json: 
     out.print(f"\n[bold]{study.name}[/]: {study.about}")
     if isinstance(study, AgentStudy):
         out.print(agents({row["agent"]: row for row in rows}).rich())
+    elif isinstance(study, KindsStudy):
+        out.print(kinds(by_kind(complete(rows)), study.protocol.episode_steps).rich())
     elif study.shift is None:
         out.print(
             harmless(cast(Mapping[str, Harmless], numbers(study, header, rows)), study.protocol.episode_steps).rich()

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from worldshift.report.stats import Estimate
 from worldshift.run.findings import Harmless
+from worldshift.run.kinds_study import KindSummary
 from worldshift.run.summary import Summary
 
 UNKNOWN = "–"
@@ -72,6 +73,22 @@ def harmless(methods: Mapping[str, Harmless], steps: int) -> Grid:
     """Methods on healthy bodies."""
     rows = [(name, number(h.reward * steps, 0), share(h.harm, digits=1)) for name, h in methods.items()]
     return Grid(("method", f"reward / {steps} steps", "cost"), rows)
+
+
+def kinds(found: Mapping[str, Mapping[str, KindSummary]], steps: int) -> Grid:
+    """Kinds of change. Rewards are per episode's worth of steps, over the last half of the change."""
+    methods = list(next(iter(found.values())))
+    others = [m for m in methods if m != "frozen"]
+    header = ("change", *(f"{m}, reward / {steps} steps" for m in methods), *(f"{m} wins" for m in others))
+    rows = [
+        (
+            kind,
+            *(number(each[m].reward.value * steps, 0) for m in methods),
+            *(share(each[m].gain) for m in others),
+        )
+        for kind, each in found.items()
+    ]
+    return Grid(header, rows)
 
 
 def agents(found: Mapping[str, Mapping[str, Any]]) -> Grid:

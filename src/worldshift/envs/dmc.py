@@ -1,14 +1,16 @@
 """dm_control suite tasks as Gymnasium environments: flat state, action repeat, headroom for corrections.
 
-Protocol of TD-MPC2's published DMC wrapper: repeat 2, 500 agent steps, rewards summed. Deviation: commands up to
+Protocol of TD-MPC2's published DMC wrapper: repeat 2, 500 agent steps, rewards summed; ReDRAW's is the same with the
+last control step's reward. Deviation: commands up to
 `headroom` times the actuator range are accepted (the range in memory is widened), so that a correction has room.
 """
 
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
+from absl import logging
 from gymnasium import spaces
 from jaxtyping import Float32
 
@@ -25,8 +27,18 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         episodic: whether the task can end an episode in a terminal state.
     """
 
-    def __init__(self, task: str, *, action_repeat: int = 2, episode_steps: int | None = None, headroom: float = 2.0):
+    def __init__(
+        self,
+        task: str,
+        *,
+        action_repeat: int = 2,
+        episode_steps: int | None = None,
+        headroom: float = 2.0,
+        reward: Literal["sum", "last"] = "sum",
+    ):
         """`task` as `walker-walk`; `episode_steps` in agent steps (default: the task's 1000 control steps).
+
+        `reward` of an agent step: the sum over its control steps, or the last one's (ReDRAW's protocol).
 
         Raises:
             ValueError: unknown task, or settings out of range.
@@ -49,10 +61,15 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             raise ValueError(
                 f"unknown task {task!r}: choose point-mass, gym:<id of an environment>, or one of {known}."
             )
-        self._dm = suite.load(domain, name, task_kwargs={"random": 0, "time_limit": float("inf")})
+        verbosity = logging.get_verbosity()
+        logging.set_verbosity(logging.ERROR)  # MuJoCo has remarks on the suite's own XML that no user can act on
+        try:
+            self._dm = suite.load(domain, name, task_kwargs={"random": 0, "time_limit": float("inf")})
+        finally:
+            logging.set_verbosity(verbosity)
         self._task, self._physics = self._dm.task, self._dm.physics
         self.model, self.data = self._physics.model.ptr, self._physics.data.ptr
-        self.headroom, self.action_repeat = float(headroom), action_repeat
+        self.headroom, self.action_repeat, self._summed = float(headroom), action_repeat, reward == "sum"
         self.episode_steps = episode_steps or 1000 // action_repeat
         self.episodic = type(self._task).get_termination is not control.Task.get_termination
         self._diverged = control.PhysicsError
@@ -96,17 +113,18 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if action.shape != self._half.shape or not np.isfinite(action).all():
             raise ValueError(f"an action is {self._half.size} finite numbers, not {action.tolist()}.")
         ctrl = self._centre + self._half * action
-        reward, terminated = 0.0, False
+        total, terminated = 0.0, False
         for _ in range(self.action_repeat):
             self._task.before_step(ctrl, self._physics)
             self._advance()
             self._task.after_step(self._physics)
-            reward += float(self._task.get_reward(self._physics) or 0.0)
+            reward = float(self._task.get_reward(self._physics) or 0.0)
+            total = total + reward if self._summed else reward
             terminated = self._task.get_termination(self._physics) == 0.0
             if terminated:
                 break
         self._t += 1
-        return self._observe(), reward, terminated, self._t >= self.episode_steps, {}
+        return self._observe(), total, terminated, self._t >= self.episode_steps, {}
 
     def _advance(self) -> None:
         try:

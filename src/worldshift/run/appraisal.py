@@ -4,13 +4,16 @@ Protocol of TD-MPC2's evaluations (arXiv 2310.16828): whole episodes, mean actio
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
 from worldshift import envs
-from worldshift.run.evaluate import evaluate
+from worldshift.agents.draw import DrawAgent
+from worldshift.run import pairs
+from worldshift.run.evaluate import Evaluation, evaluate
 from worldshift.shifts import Shift, Shifted
 from worldshift.zoo import Shipped, beside
 
@@ -35,17 +38,38 @@ def evaluate_agent(
     length = batch.envs[0].get_wrapper_attr("episode_steps")
     result = evaluate(batch, act, steps=int(length), seed=seed)
     batch.close()
+    return _described(shipped.task, episodes, seed, int(length), result)
+
+
+def _described(task: str, episodes: int, seed: int, length: int, result: Evaluation) -> dict[str, Any]:
     return {
-        "task": shipped.task,
+        "task": task,
         "episodes": episodes,
         "seed": seed,
-        "agent_steps": int(length),
+        "agent_steps": length,
         "mean": round(float(result.returns.mean()), 3),
         "std": round(float(result.returns.std()), 3),
         "min": round(float(result.returns.min()), 3),
         "saturation": round(result.saturation, 4),
         "returns": [round(float(r), 2) for r in result.returns],
     }
+
+
+def acting(agent: DrawAgent, seed: int, *, sample: bool = True) -> Callable[[np.ndarray, int], np.ndarray]:
+    """A function of (observations, step) for `evaluate`; actions are sampled as ReDRAW evaluates."""
+    key = jax.random.fold_in(jax.random.key(seed), 5)
+    return lambda obs, t: np.asarray(agent.act(obs, jax.random.fold_in(key, t), sample=sample))
+
+
+def evaluate_draw(
+    agent: DrawAgent, task: str, shift: Shift | None = None, *, episodes: int, seed: int = 10_000, sample: bool = True
+) -> dict[str, Any]:
+    """Whole episodes of a DRAW agent under ReDRAW's protocol (at most 500), under a constant shift if there is one."""
+    batch = pairs.batch(task, shift, episodes)
+    length = int(batch.envs[0].get_wrapper_attr("episode_steps"))
+    result = evaluate(batch, acting(agent, seed, sample=sample), steps=length, seed=seed)
+    batch.close()
+    return _described(task, episodes, seed, length, result)
 
 
 def training_curve(shipped: Shipped) -> list[list[float]]:

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from worldshift.report.figures import Curve, Panel, Training, over_body_time, training_curves
 from worldshift.report.stats import Estimate
+from worldshift.run.kinds_study import KindsStudy, by_kind
 from worldshift.run.metrics import Rows, actuation_error, course, harm, trailing
 from worldshift.run.protocol import Protocol
 from worldshift.run.study import AgentStudy, AnyStudy, Study
@@ -39,7 +40,10 @@ def findings(study: AnyStudy, header: Mapping[str, Any], rows: Rows) -> dict[str
         return base | {
             "agents": {row["agent"]: {k: row[k] for k in row if k not in ("returns", "curve")} for row in rows}
         }
-    agents = dict.fromkeys(row["agent"] for row in _complete(rows))
+    if isinstance(study, KindsStudy):
+        kinds = by_kind(complete(rows))
+        return base | {"kinds": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in kinds.items()}}
+    agents = dict.fromkeys(row["agent"] for row in complete(rows))
     each = {agent: numbers(study, header, [row for row in rows if row["agent"] == agent]) for agent in agents}
     return base | {"methods": plain(numbers(study, header, rows)), "agents": plain(each)}
 
@@ -50,7 +54,7 @@ def numbers(study: Study, header: Mapping[str, Any], rows: Rows) -> Numbers:
     Raises:
         ValueError: the rows of the frozen agent are not there yet.
     """
-    methods = by_method(_complete(rows))
+    methods = by_method(complete(rows))
     if "frozen" not in methods:
         raise ValueError(f"{study.name} has no rows of the frozen agent yet: run `worldshift study {study.name}`.")
     if study.shift is None:
@@ -72,7 +76,7 @@ def step_seconds(header: Mapping[str, Any]) -> float:
     return float(header["pairs"][0]["dt"])
 
 
-def _complete(rows: Rows) -> list[Mapping[str, Any]]:
+def complete(rows: Rows) -> list[Mapping[str, Any]]:
     """Only agents that every method has been run with, while a study is under way."""
     methods = by_method(rows)
     common = set.intersection(*({row["agent"] for row in each} for each in methods.values()))
@@ -131,12 +135,12 @@ def _median(x: np.ndarray, values: Float[np.ndarray, "N K"]) -> Curve:
 
 
 def draw(study: AnyStudy, header: Mapping[str, Any], rows: Rows, folder: Path, results: Path) -> list[Path]:
-    """Draws the study's figure from its rows; returns the files. A study without a fault has none."""
+    """Draws the study's figure from its rows; returns the files. A study without a fault, or of kinds, has none."""
     path = folder / f"{study.name}.png"
     if isinstance(study, AgentStudy):
         training_curves(path, trainings(rows, results / ANCHORS), theirs="TD-MPC2, official (planner on)")
-    elif study.shift is not None:
-        methods = by_method(_complete(rows))
+    elif isinstance(study, Study) and study.shift is not None:
+        methods = by_method(complete(rows))
         shown, on = panels(methods, study.protocol, step_seconds(header), error="paper" in study.methods)
         starts = episode_starts(study.protocol, step_seconds(header))
         over_body_time(path, shown, title=study.about, on=on, episodes=starts)

@@ -1,34 +1,30 @@
 """Pretraining of a TD-MPC2 agent: collect, learn, evaluate, log, checkpoint, resume.
 
 Work goes in rounds: every environment lives through one episode's worth of agent steps while the learner does its
-updates, several to a dispatch, beside them. All randomness is a function of (seed, round, step), and a round starts
-with fresh resets, so that a run that was killed and resumed equals an uninterrupted one bit by bit.
+updates, several to a dispatch, beside them. How a run is stored and goes on is `rounds`.
 """
 
-import json
 import os
-import shutil
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import equinox as eqx
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import flatdim
 
-from worldshift import checkpoint, envs
+from worldshift import envs
 from worldshift.agents import tdmpc2
 from worldshift.agents.agent import Agent
 from worldshift.agents.mppi import PlannerConfig
 from worldshift.data.replay import Replay
 from worldshift.models.latent import WorldModel
 from worldshift.run.evaluate import evaluate
+from worldshift.run.rounds import Report, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -55,6 +51,9 @@ class PretrainConfig:
     """Last share of the agent steps over which the learning rates fall linearly to a tenth (0: never)."""
     planner: bool = False
     """Collect and evaluate with MPPI instead of the policy alone."""
+    begin_from: str | None = None
+    """Directory of another run of the same body to go on from, with its networks and replay: for a second stage with
+    other losses. Its agent steps count."""
     learner: tdmpc2.LearnerConfig = field(default_factory=lambda: tdmpc2.LearnerConfig(batch=64, precision="bfloat16"))
     planning: PlannerConfig = field(default_factory=PlannerConfig)
 
@@ -68,17 +67,6 @@ class PretrainConfig:
             raise ValueError(f"anneal is a share of the run, between 0 and 1, not {self.anneal}.")
         if not 0 <= self.updates_per_step < float("inf"):
             raise ValueError(f"updates_per_step must be a number of at least 0, not {self.updates_per_step}.")
-
-
-Report = Callable[[int, dict[str, Any]], None]
-
-
-def saved_steps(out: Path) -> int:
-    """Agent steps from which a run in `out` would go on; 0 where nothing was saved."""
-    try:
-        return int(checkpoint.load(out / "state", kind="training", part="progress")[0]["agent_steps"])
-    except (checkpoint.CheckpointError, KeyError):
-        return 0
 
 
 def pretrain(
@@ -101,25 +89,14 @@ def pretrain(
     Raises:
         ValueError: the environment is unusable, or `out` holds a run of another configuration.
     """
-    run = _Run(config, Path(out), resume)
-    try:
-        while run.agent_steps < config.agent_steps:
-            row = run.round()
-            if report:
-                report(run.agent_steps, row)
-            if stop_after is not None and run.agent_steps >= stop_after:
-                run.save()
-                break
-    finally:
-        run.close()
-    return Path(out) / "agent"
+    return _Run(config, Path(out), resume).drive(report, stop_after)
 
 
-class _Run:
-    """A training run between two rounds."""
+class _Run(TrainingRun):
+    """A run of TD-MPC2: environments step while the learner updates."""
 
     def __init__(self, config: PretrainConfig, out: Path, resume: bool):
-        self.config, self.out = config, out
+        super().__init__(config, out)
         make = partial(envs.make, config.task, episode_steps=config.episode_steps)
         self.batch = envs.BatchEnv([make] * config.num_envs)
         self.eval_batch = envs.BatchEnv([make] * config.eval_episodes)
@@ -133,19 +110,12 @@ class _Run:
         model = WorldModel(obs_dim, self.action_dim, size=config.size, episodic=episodic, key=self.key)
         self.state = tdmpc2.init(model, config.learner)
         self.replay = Replay(obs_dim, self.action_dim, config.buffer)
-        self.rounds, self.owed, self.started = 0, 0.0, time.monotonic()
-        self.best = -np.inf
         self.per_round = self.length * config.num_envs
         self.seed_rounds = -(-max(1000, 5 * self.length) // self.per_round)
-        state = out / "state"
-        stored = (state / "manifest.json").exists()
-        if resume and stored:
-            self._restore(state)
-        else:
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "log.jsonl").unlink(missing_ok=True)
-            if stored:
-                shutil.rmtree(state)  # or a later resume would continue from the run that this one replaces
+        begun = resume and (out / "state" / "manifest.json").exists()
+        self.begin(resume)
+        if config.begin_from is not None and not begun:
+            self.take(Path(config.begin_from) / "state")
 
     def _episode_length(self, env: gymnasium.Env) -> int:
         """Agent steps in an episode; refuses what nothing can be learned from."""
@@ -159,39 +129,30 @@ class _Run:
         return int(length)
 
     @property
-    def agent_steps(self) -> int:
-        return self.rounds * self.per_round
+    def warming(self) -> bool:
+        """Random actions, and nothing learned yet."""
+        return self.rounds < self.seed_rounds
 
-    def round(self) -> dict[str, Any]:
-        """One episode's worth of steps in every environment, its updates, and what is due after it."""
-        warming = self.rounds < self.seed_rounds
-        logs, returns = self._collect(explore_at_random=warming)
+    def live(self) -> tuple[dict[str, Any], np.ndarray]:
+        """One episode's worth of steps in every environment, and its updates."""
+        logs, returns = self._collect(explore_at_random=self.warming)
         self.rounds += 1
         if self.rounds == self.seed_rounds:
             logs = self._learn(int(self.agent_steps * self.config.updates_per_step), self.rounds)
-        row: dict[str, Any] = {
-            "agent_steps": self.agent_steps,
-            "updates": int(self.state.updates),
-            "train_return": float(np.mean(returns)),
-            "seconds": round(time.monotonic() - self.started, 1),
-        } | {k: float(v) for k, v in logs.items()}
-        every = -(-self.config.eval_every // self.per_round)
-        done = self.agent_steps >= self.config.agent_steps
-        if done or (self.rounds % every == 0 and not warming):
-            result = evaluate(self.eval_batch, self._actor(), steps=self.length)
-            row |= {
-                "eval_return": float(result.returns.mean()),
-                "eval_min": float(result.returns.min()),
-                "eval_saturation": result.saturation,
-            }
-            if row["eval_return"] >= self.best:
-                self.best = row["eval_return"]
-                self._agent().save(self.out / "best", asdict(self.config))
-            self._append(row)
-            self.save()
-        else:
-            self._append(row)
-        return row
+        return logs, returns
+
+    def evaluate(self) -> dict[str, float]:
+        """Mean actions, or plans; how saturated they are counts too."""
+        result = evaluate(self.eval_batch, self._actor(), steps=self.length)
+        return {
+            "eval_return": float(result.returns.mean()),
+            "eval_min": float(result.returns.min()),
+            "eval_saturation": result.saturation,
+        }
+
+    def save_agent(self, path: Path) -> None:
+        """Writes model, policy and planner."""
+        self._agent().save(path, asdict(self.config))
 
     def _collect(self, explore_at_random: bool) -> tuple[dict[str, Any], np.ndarray]:
         config, n = self.config, len(self.batch)
@@ -265,62 +226,3 @@ class _Run:
             return np.asarray(action)
 
         return act
-
-    def _append(self, row: dict[str, Any]) -> None:
-        with open(self.out / "log.jsonl", "a") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def save(self) -> None:
-        """Writes what resuming needs, then what adaptation needs: an agent without a state would be a finished run."""
-        config = asdict(self.config)
-        progress = {
-            "rounds": self.rounds,
-            "agent_steps": self.agent_steps,
-            "owed": self.owed,
-            "seconds": time.monotonic() - self.started,
-        }
-        learner = eqx.filter(self.state, eqx.is_array)
-        tree = {"learner": learner, "replay": self.replay.arrays(), "progress": progress}
-        checkpoint.save(self.out / "state", tree, kind="training", config=config)
-        self._agent().save(self.out / "agent", config)
-
-    def _restore(self, path: Path) -> None:
-        stored = checkpoint.read_manifest(path).config
-        wanted = json.loads(json.dumps(asdict(self.config)))
-        changed = [k for k in wanted if wanted[k] != stored.get(k) and k != "agent_steps"]
-        if changed:
-            raise ValueError(
-                f"{self.out} holds a run with another {' and '.join(changed)}; "
-                "choose another output directory, or pass resume=False to start over."
-            )
-        arrays, static = eqx.partition(self.state, eqx.is_array)
-        learner, _ = checkpoint.load(path, like=arrays, kind="training", part="learner")
-        replay, _ = checkpoint.load(path, kind="training", part="replay")
-        progress, _ = checkpoint.load(path, kind="training", part="progress")
-        self.state = eqx.combine(learner, static)
-        self.replay.restore(replay)
-        self.rounds, self.owed = progress["rounds"], progress["owed"]
-        self.started = time.monotonic() - progress["seconds"]
-        self._truncate_log()
-        rows = map(json.loads, (self.out / "log.jsonl").read_text().splitlines())
-        self.best = max((row["eval_return"] for row in rows if "eval_return" in row), default=-np.inf)
-
-    def _truncate_log(self) -> None:
-        """Drops the rows of rounds that are going to be lived again, and a last one that was cut short by a crash."""
-        log = self.out / "log.jsonl"
-        kept = []
-        for line in log.read_text().splitlines() if log.exists() else []:
-            try:
-                row = json.loads(line)
-            except ValueError:
-                break
-            if row["agent_steps"] > self.agent_steps:
-                break
-            kept.append(line + "\n")
-        beside = log.with_suffix(".jsonl.tmp")
-        beside.write_text("".join(kept))
-        os.replace(beside, log)
-
-    def close(self) -> None:
-        self.batch.close()
-        self.eval_batch.close()

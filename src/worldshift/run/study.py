@@ -15,11 +15,23 @@ from typing import Any
 from worldshift import zoo
 from worldshift.provenance import origin
 from worldshift.run.appraisal import evaluate_agent, training_curve
+from worldshift.run.kinds_study import KindsStudy
 from worldshift.run.methods import compare
 from worldshift.run.protocol import Body, Protocol, read_rows, write_rows
-from worldshift.shifts import ActuatorGain, Shift, Uniform
+from worldshift.shifts import (
+    ActuatorGain,
+    BodyMass,
+    Delay,
+    ExternalWrench,
+    Friction,
+    Gravity,
+    JointDamping,
+    LimbLength,
+    Shift,
+    Uniform,
+)
 
-WALKERS = ("walker-walk-1", "walker-walk-2")
+WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
 GAINS = ActuatorGain(Uniform(-0.5, 0.5))
 """RWM's step gains: p ~ U[-0.5, 0.5] for each actuator by itself."""
 FIRST_FAULT = 1000
@@ -131,7 +143,18 @@ class AgentStudy:
         return [row], {}
 
 
-AnyStudy = Study | AgentStudy
+AnyStudy = Study | AgentStudy | KindsStudy
+
+UNMATCHED = (
+    ("body mass x 1.5", BodyMass(scale=1.5)),
+    ("legs 25 % longer", LimbLength(bodies=("right_leg", "left_leg"), scale=1.25)),
+    ("gravity x 1.4", Gravity(scale=1.4)),
+    ("delay of one step", Delay(steps=1)),
+    ("wind of -40 N", ExternalWrench(body="torso", force=(-40.0, 0.0, 0.0))),
+    ("damping x 3", JointDamping(scale=3.0)),
+    ("friction x 0.4", Friction(scale=0.4)),
+)
+"""Changes of the walker that no map of its actions undoes exactly."""
 
 STUDIES: dict[str, AnyStudy] = {
     study.name: study
@@ -139,7 +162,7 @@ STUDIES: dict[str, AnyStudy] = {
         AgentStudy(
             "base-agents",
             "20 episodes of each shipped agent, and its training curve beside the official scores",
-            (*WALKERS, "cup-catch-1"),
+            (*WALKERS, "cup-catch-1", "cheetah-run-1"),
         ),
         Study(
             "fast-gains",
@@ -162,12 +185,21 @@ STUDIES: dict[str, AnyStudy] = {
         Study(
             "paper-gains",
             "RWM's protocol: 75 episodes of 200 steps on, 75 off, 5 bodies each with a draw of its own",
-            ("walker-walk-2",),
+            WALKERS,
             ("nominal", "frozen", "paper", "published", "fast", "oracle"),
             Protocol(nominal=1_000, on=15_000, off=15_000, episode_steps=200, offset=0, block=200),
             GAINS,
             faults=tuple(range(FIRST_FAULT + 100, FIRST_FAULT + 105)),
             seeds=(2100,),
+        ),
+        KindsStudy(
+            "unmatched",
+            "changes that no action undoes exactly: what the fast reflex makes of them, and the layered one",
+            ("walker-walk-2",),
+            ("frozen", "fast", "layered"),
+            Protocol(nominal=200, on=2000, off=0),
+            UNMATCHED,
+            seeds=tuple(range(2200, 2206)),
         ),
     )
 }

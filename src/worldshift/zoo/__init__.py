@@ -14,6 +14,7 @@ from worldshift import checkpoint
 from worldshift.adapt.calibrate import load_calibration
 from worldshift.adapt.fast_reflex import Calibration
 from worldshift.agents.agent import Agent, load_agent
+from worldshift.agents.draw import DrawAgent, load_draw
 
 ROOT = Path(__file__).parent
 
@@ -118,6 +119,20 @@ def load(name_or_path: str | os.PathLike[str], *, calibrated: bool = True) -> Sh
                 f"`worldshift calibrate {shipped.name}` again."
             )
     return shipped
+
+
+def kind(name_or_path: str | os.PathLike[str]) -> str:
+    """`tdmpc2` or `draw`: what kind of agent that is."""
+    return str(checkpoint.read_manifest(find(name_or_path)).config.get("agent"))
+
+
+def load_dreamer(name_or_path: str | os.PathLike[str]) -> tuple[DrawAgent, dict[str, Any]]:
+    """A DRAW agent, shipped or your own, and its configuration.
+
+    Raises:
+        ValueError: no such agent, another kind of agent, or a damaged file.
+    """
+    return load_draw(find(name_or_path))
 
 
 def fingerprint(agent: Path) -> str:

@@ -1,0 +1,184 @@
+"""The layered reflex: a slow network over the fast reflex, for what no map of the actions alone can express.
+
+The base target a0 becomes a0 + c(z), with RWM's controller network c (arXiv 2505.15589, eq. 2-4), and the fast reflex
+undoes its estimated gains for that target. Deviations: the tracking error is the calibrated one-step model's instead of
+F's, each remembered step is asked what its error would have been under today's c (so that old steps stay good and many
+Adam steps fit into seconds), and nothing is learned or sent while the fast estimate explains all that happens.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from worldshift.adapt.contract import Command, Telemetry, Transition, finite
+from worldshift.adapt.fast_reflex import FastReflex, FastReflexState
+from worldshift.adapt.reflex import Controller, ReflexConfig
+
+
+@dataclass(frozen=True)
+class LayeredConfig:
+    """How much the network may do, how fast it learns, and when it may at all."""
+
+    hidden: int = 128
+    """Units in each of the two hidden layers: small, since one Adam step is taken at every agent step."""
+    learning_rate: float = 1e-3
+    window: int = 600
+    """Agent steps remembered."""
+    batch: int = 64
+    """Remembered steps in one Adam step."""
+    limit: float = 0.5
+    """Bound on each entry of the network's correction, in units of the base range."""
+    ridge: float = 1.0
+    """Pull towards no correction, in units of what a step informs about an action (tens to hundreds)."""
+    gate: tuple[float, float] = (0.8, 1.2)
+    """Excess error left unexplained, in healthy levels, between which the correction is faded in."""
+    span: int = 100
+    """Agent steps over which that excess is averaged."""
+
+
+CAP = 4.0
+"""Healthy levels that one step may count for: a stumble alone must not open the gate."""
+CEILING = 1.6
+"""Of the averaged excess, so that the gate closes within `span` steps when a fault ends."""
+OUTLIER = 10.0
+"""Mean squared whitened error beyond which a remembered step is weighed down: a fall must not drown the rest."""
+LEAST = 20
+"""Remembered steps below which nothing is learned."""
+
+
+class Memory(NamedTuple):
+    """The last steps, each as a quadratic in the correction: its tracking error would have been e + G (c - sent)."""
+
+    latent: Float[Array, "W Z"]
+    sent: Float[Array, "W A"]
+    slope: Float[Array, "W A"]
+    curvature: Float[Array, "W A A"]
+
+
+class LayeredState(NamedTuple):
+    """The fast reflex's state, the network's, and the account of what the estimate leaves unexplained."""
+
+    fast: FastReflexState
+    controller: Controller
+    optimiser: optax.OptState
+    memory: Memory
+    count: Int[Array, ""]
+    excess: Float[Array, ""]
+    sent: Float[Array, " A"]
+    """The correction in the latest target."""
+    key: PRNGKeyArray
+
+
+class LayeredReflex(eqx.Module):
+    """A fast structured estimate and a slow network, behind the online-adapter contract."""
+
+    fast: FastReflex
+    config: LayeredConfig = eqx.field(static=True, default=LayeredConfig())
+
+    def _adam(self) -> optax.GradientTransformation:
+        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.config.learning_rate))
+
+    def init(self, key: PRNGKeyArray) -> LayeredState:
+        """The fast reflex, and a network whose correction is zero."""
+        model, n = self.fast.agent.model, self.config.window
+        actions = model.action_dim
+        controller = _silent(Controller(model.latent_dim, actions, ReflexConfig(hidden=self.config.hidden), key=key))
+        return LayeredState(
+            self.fast.init(key),
+            controller,
+            self._adam().init(eqx.filter(controller, eqx.is_array)),
+            Memory(
+                jnp.zeros((n, model.latent_dim)),
+                jnp.zeros((n, actions)),
+                jnp.zeros((n, actions)),
+                jnp.zeros((n, actions, actions)),
+            ),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros(()),
+            jnp.zeros(actions),
+            key,
+        )
+
+    def act(self, state: LayeredState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, LayeredState]:
+        """The command whose estimated effect is base action plus correction, within the authority limit."""
+        command, fast = self.fast.act(state.fast, obs, key)
+        correction = self.openness(state) * self._correction(state.controller, self.fast.agent.model.encode(obs))
+        correction = jnp.where(finite(correction), correction, 0.0)
+        action = self.fast.reach(fast, command.base + correction)
+        return Command(action, command.base), state._replace(fast=fast, sent=correction)
+
+    def observe(self, state: LayeredState, transition: Transition) -> tuple[LayeredState, Telemetry]:
+        """The fast reflex's step; then one Adam step on remembered ones, if there is something left to explain."""
+        fast, telemetry = self.fast.observe(state.fast, transition)
+        level, config = self.fast.calibration.healthy_level, self.config
+        step = jnp.minimum(telemetry.score / level, CAP) - 1
+        excess = jnp.minimum(state.excess + (step - state.excess) / config.span, CEILING)
+        latent = self.fast.agent.model.encode(transition.obs)
+        slope, curvature = self._quadratic(transition)
+        row = Memory(latent, state.sent, slope, curvature)
+        memory = jax.tree.map(lambda ring, new: ring.at[state.count % config.window].set(new), state.memory, row)
+        usable = transition.valid & finite(*row, excess)
+        new = state._replace(memory=memory, count=state.count + 1, excess=excess)
+        return _pick(usable, self._learn(new), state)._replace(fast=fast), telemetry
+
+    def finish(self, state: LayeredState) -> LayeredState:
+        """What was learned is kept over a reset."""
+        return state._replace(fast=self.fast.finish(state.fast))
+
+    def openness(self, state: LayeredState) -> Float[Array, ""]:
+        """Share of the network's correction that is sent; 0 while the fast estimate explains what happens."""
+        low, high = self.config.gate
+        return jnp.clip((state.excess - low) / (high - low), 0.0, 1.0)
+
+    def _correction(self, controller: PyTree, latent: Float[Array, "*B Z"]) -> Float[Array, "*B A"]:
+        return jnp.clip(controller(latent), -self.config.limit, self.config.limit)
+
+    def _quadratic(self, transition: Transition) -> tuple[Float[Array, " A"], Float[Array, "A A"]]:
+        """Gradient and curvature, in the effective action, of half the whitened squared error against a0's effect."""
+        known = self.fast.calibration
+        predicted, pull, log_std = known.model.linearise(transition.obs, transition.command.base)
+        scale = jnp.exp(-log_std)
+        happened = (transition.next_obs - transition.obs) / known.model.change_std
+        error, design = known.whitening @ ((happened - predicted) * scale), known.whitening @ (scale[:, None] * pull)
+        weight = jnp.minimum(1.0, OUTLIER / jnp.maximum(jnp.mean(error**2), 1e-6))
+        return weight * (design.T @ error - known.score_bias[:, -1]), weight * design.T @ design
+
+    def _learn(self, state: LayeredState) -> LayeredState:
+        """One Adam step where the gate is open; where it is closed the network falls silent and its memory empties."""
+        config, key = self.config, jax.random.fold_in(state.key, state.count)
+        pick = jax.random.randint(key, (config.batch,), 0, jnp.clip(state.count, 1, config.window))
+        latent, sent, slope, curvature = (x[pick] for x in state.memory)
+
+        def loss(controller: PyTree) -> Float[Array, ""]:
+            # Not bounded like what is sent: at the bound there would be no gradient back.
+            correction = controller(latent)
+            more = correction - sent
+            bend = jnp.einsum("bi,bij,bj->b", more, curvature, more) + config.ridge * jnp.sum(correction**2, -1)
+            return jnp.mean(jnp.sum(slope * more, -1) + 0.5 * bend)
+
+        updates, optimiser = self._adam().update(eqx.filter_grad(loss)(state.controller), state.optimiser)
+        controller = eqx.apply_updates(state.controller, updates)
+        is_open = self.openness(state) > 0
+        good = is_open & (state.count >= LEAST) & finite(*jax.tree.leaves(controller))
+        learned = _pick(good, state._replace(controller=controller, optimiser=optimiser), state)
+        forgotten = state._replace(
+            controller=_silent(state.controller),
+            optimiser=jax.tree.map(jnp.zeros_like, state.optimiser),
+            count=jnp.zeros_like(state.count),
+        )
+        return _pick(is_open, learned, forgotten)
+
+
+def _silent(controller: Controller) -> Controller:
+    """The same features, and no correction."""
+    last = lambda c: (c.weights[-1], c.biases[-1])  # noqa: E731
+    return eqx.tree_at(last, controller, tuple(jnp.zeros_like(x) for x in last(controller)))
+
+
+def _pick(which: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(which, a, b), yes, no)

@@ -1,0 +1,232 @@
+"""Offline adaptation: frozen encoder and heads, corrected latent dynamics, and a policy trained in what they dream.
+
+ReDRAW (arXiv 2504.02252) and its baselines as one loop: a method is a choice of what trains (`trains`) and of where the
+policy starts (`actor`). No reward of the target is read. Deviations: the posteriors of the whole data set are computed
+once, as the encoder is frozen; windows, dreams and both updates are one compiled call, many updates to a dispatch.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from worldshift.adapt.residual import Corrected, ResidualConfig
+from worldshift.agents import imagination
+from worldshift.agents.draw import DrawAgent, pick
+from worldshift.agents.imagination import ActorCriticConfig, ActorCriticState, Dream
+from worldshift.maths import categorical_kl, log_unimix, sample_one_hot
+from worldshift.models.draw import Draw, Latent
+from worldshift.nn import Precision, with_precision
+
+Trains = Literal["residual", "replacement", "dynamics", "nothing"]
+
+
+Windows = tuple[Float[Array, "T B G C"], Float[Array, "T1 B A"]]
+"""Log-posteriors and actions of B stretches of T moments."""
+
+
+@dataclass(frozen=True)
+class OfflineConfig:
+    """What trains, from what, and how; the defaults are for `tiny` networks on two cores."""
+
+    trains: Trains = "residual"
+    """`residual`: a correction (ReDRAW); `replacement`: the same network instead of the dynamics; `dynamics`: finetune;
+    `nothing`: the policy alone goes on in the dreams of the old model."""
+    actor: Literal["fresh", "warm"] = "fresh"
+    """A policy from scratch, or the one that was trained in the source."""
+    residual: ResidualConfig = field(default_factory=ResidualConfig)
+    batch: int = 16
+    length: int = 32
+    learning_rate: float = 1e-3
+    epsilon: float = 1e-8
+    grad_clip: float = 1000.0
+    free_nats: float = 0.0
+    starts: int = 128
+    """Latents of a batch that dreams start from."""
+    held_out: float = 0.1
+    """Share of the episodes that is only measured on."""
+    policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    precision: Precision = "bfloat16"
+
+
+class Target(NamedTuple):
+    """The target data as the frozen encoder sees it: all episodes one after another."""
+
+    log_posterior: Float[Array, "R G C"]
+    action: Float[Array, "R A"]  # of an episode's last row: zeros
+    starts: Int[Array, " S"]
+    """Rows from which a whole window follows within one episode."""
+
+
+class OfflineState(NamedTuple):
+    """What an adaptation changes."""
+
+    dynamics: Any  # Draw or Corrected: whatever can be advanced
+    optimiser: optax.OptState
+    policy: ActorCriticState
+    updates: Int[Array, ""]
+
+
+def observe(model: Draw, episodes: list[tuple[np.ndarray, np.ndarray]], length: int) -> Target:
+    """Encodes episodes of observations (T+1, O) and actions (T, A) once and for all.
+
+    Raises:
+        ValueError: no episode is as long as a window, or the numbers do not fit the model.
+    """
+    rows, actions, starts, at = [], [], [], 0
+    infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
+    for obs, action in episodes:
+        if obs.shape[1:] != (model.obs_dim,) or action.shape[1:] != (model.action_dim,):
+            raise ValueError(
+                f"the data has {obs.shape[-1]} observations and {action.shape[-1]} actions, the model "
+                f"{model.obs_dim} and {model.action_dim}: adapt the agent of this body."
+            )
+        rows.append(np.asarray(infer(jnp.asarray(obs))))
+        actions.append(np.concatenate([action, np.zeros_like(action[:1])]))
+        starts.append(at + np.arange(max(0, len(obs) - length + 1)))
+        at += len(obs)
+    first = np.concatenate(starts) if starts else np.zeros(0, int)
+    if not len(first):
+        raise ValueError(f"no episode of the target data has {length} observations in a row.")
+    return Target(jnp.concatenate(rows), jnp.asarray(np.concatenate(actions), jnp.float32), jnp.asarray(first))
+
+
+def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> OfflineState:
+    """An adaptation that has not begun."""
+    k_dynamics, k_policy = jax.random.split(key)
+    model = agent.model
+    if config.trains in ("residual", "replacement"):
+        dynamics: Any = Corrected(model, config.residual, replace=config.trains == "replacement", key=k_dynamics)
+    else:
+        dynamics = model
+    policy = imagination.init(model, config.policy, key=k_policy)
+    if config.actor == "warm":
+        policy = policy._replace(nets=agent.policy, slow=agent.policy.critic)
+    trained, _ = split(dynamics, config.trains)
+    return OfflineState(dynamics, _adam(config).init(trained), policy, jnp.zeros((), jnp.int32))
+
+
+def split(dynamics: Any, trains: Trains) -> tuple[Any, Any]:
+    """What trains, and what is frozen: two trees of the same structure."""
+    frozen = jax.tree.map(lambda _: False, dynamics)
+    where: dict[str, Callable[[Any], Any]] = {
+        "residual": lambda d: d.network,
+        "replacement": lambda d: d.network,
+        "dynamics": lambda d: (d.dynamics, d.initial),
+    }
+    if trains == "nothing":
+        return eqx.partition(dynamics, frozen)
+    chosen = jax.tree.map(eqx.is_inexact_array, where[trains](dynamics))
+    return eqx.partition(dynamics, eqx.tree_at(where[trains], frozen, chosen))
+
+
+def _adam(config: OfflineConfig) -> optax.GradientTransformation:
+    clip = optax.clip_by_global_norm(config.grad_clip)
+    return optax.chain(clip, optax.adam(config.learning_rate, eps=config.epsilon))
+
+
+def draw_windows(target: Target, batch: int, length: int, key: PRNGKeyArray) -> Windows:
+    """Log-posteriors and actions of windows drawn uniformly."""
+    first = target.starts[jax.random.randint(key, (batch,), 0, len(target.starts))]
+    rows = first[None] + jnp.arange(length)[:, None]
+    return target.log_posterior[rows], target.action[rows[:-1]]
+
+
+def mismatch(
+    dynamics: Any, log_posterior: Float[Array, "T B G C"], action: Float[Array, "T1 B A"], key: PRNGKeyArray
+) -> tuple[Float[Array, "T1 B"], Latent]:
+    """KL(posterior || predicted) of each step of windows, in nats, and the latents with the beliefs carried along."""
+    model: Draw = dynamics.model if isinstance(dynamics, Corrected) else dynamics
+    z = model.flat(sample_one_hot(jnp.exp(log_posterior), key))
+    first = jnp.broadcast_to(model.first_belief(), z[0].shape)
+
+    def carry(belief: Array, row: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        logits = model.grouped(dynamics.predict(Latent(row[0], belief), row[1]))
+        after = model.flat(jax.nn.softmax(logits))
+        return after, (after, logits)
+
+    _, (after, logits) = jax.lax.scan(carry, first, (z[:-1], action))
+    log_prior = log_unimix(logits, dynamics.unimix)
+    return categorical_kl(log_posterior[1:], log_prior), Latent(z, jnp.concatenate([first[None], after]))
+
+
+def update(
+    state: OfflineState, model: Draw, windows: Windows, key: PRNGKeyArray, config: OfflineConfig
+) -> tuple[OfflineState, dict[str, Array]]:
+    """One step of what trains, and one of the policy in the dreams of the corrected dynamics.
+
+    `windows` are log-posteriors and actions, as `draw_windows` gives them.
+    """
+    k_sample, k_starts, k_dream = jax.random.split(key, 3)
+    trained, frozen = split(state.dynamics, config.trains)
+
+    def loss(trained: Any) -> tuple[Array, tuple[Array, Latent]]:
+        dynamics = with_precision(eqx.combine(trained, frozen), config.precision)
+        kl, latent = mismatch(dynamics, *windows, k_sample)
+        return jnp.mean(jnp.maximum(kl, config.free_nats)), (jnp.mean(kl), latent)
+
+    if config.trains == "nothing":
+        (_, (kl, latent)), dynamics, optimiser = loss(trained), state.dynamics, state.optimiser
+    else:
+        (_, (kl, latent)), grad = eqx.filter_value_and_grad(loss, has_aux=True)(trained)
+        step, optimiser = _adam(config).update(grad, state.optimiser)
+        dynamics = eqx.combine(eqx.apply_updates(trained, step), frozen)
+    heads = with_precision(model, config.precision)
+
+    def paid(dream: Dream) -> Array:
+        return heads.reward(dream.latent.z[1:])
+
+    start = pick(jax.lax.stop_gradient(latent), config.starts, k_starts)
+    policy, logs = imagination.improve(
+        state.policy,
+        with_precision(dynamics, config.precision),
+        start,
+        paid,
+        heads.goes_on,
+        config.policy,
+        config.precision,
+        k_dream,
+    )
+    return OfflineState(dynamics, optimiser, policy, state.updates + 1), {"kl": kl} | logs
+
+
+@eqx.filter_jit
+def update_many(
+    state: OfflineState, model: Draw, target: Target, key: PRNGKeyArray, config: OfflineConfig, count: int
+) -> tuple[OfflineState, dict[str, Array]]:
+    """`count` updates in one dispatch. Logs are means."""
+    arrays, static = eqx.partition(state, eqx.is_array)
+
+    def body(arrays: Any, key: PRNGKeyArray) -> tuple[Any, dict[str, Array]]:
+        k_windows, k_update = jax.random.split(key)
+        windows = draw_windows(target, config.batch, config.length, k_windows)
+        state, logs = update(eqx.combine(arrays, static), model, windows, k_update, config)
+        return eqx.filter(state, eqx.is_array), logs
+
+    arrays, logs = jax.lax.scan(body, arrays, jax.random.split(key, count))
+    return eqx.combine(arrays, static), jax.tree.map(jnp.mean, logs)
+
+
+@eqx.filter_jit
+def held_out_kl(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, windows: int = 256) -> Float[Array, ""]:
+    """Mean KL on windows of held-out episodes: whether the correction can express the change."""
+    k_windows, k_sample = jax.random.split(key)
+    return jnp.mean(mismatch(dynamics, *draw_windows(target, windows, length, k_windows), k_sample)[0])
+
+
+def agent_of(model: Draw, state: OfflineState) -> DrawAgent:
+    """What is deployed: the frozen encoder and the adapted policy. The dynamics is not needed to act."""
+    return DrawAgent(model, state.policy.nets)
+
+
+def hold_out(count: int, share: float, key: PRNGKeyArray) -> Bool[np.ndarray, " E"]:
+    """Which of `count` episodes are held out: at least one, and never all."""
+    chosen = np.zeros(count, bool)
+    chosen[np.asarray(jax.random.permutation(key, count))[: min(count - 1, max(1, round(share * count)))]] = True
+    return chosen

@@ -1,0 +1,291 @@
+"""DRAW's learner: the world model's losses, one update of everything, and the agent that acts with it.
+
+ReDRAW (arXiv 2504.02252) and its published code: reconstruction, two-hot reward, masked and balanced KL with a
+floor; two policies, one for the task and one that explores (Plan2Explore), trained side by side in the same dreams'
+model. Time comes first in sequences. Deviation: windows never cross an episode, so the mask is just the first moment.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from worldshift import checkpoint
+from worldshift.agents import imagination
+from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorCriticState, Dream
+from worldshift.agents.plan2explore import Ensemble
+from worldshift.data.replay import Batch
+from worldshift.maths import categorical_kl, log_unimix, soft_cross_entropy, straight_through, symlog
+from worldshift.models.draw import SIZES, UNIMIX, Draw, Latent
+from worldshift.nn import Precision, with_precision
+
+
+@dataclass(frozen=True)
+class DrawConfig:
+    """The defaults are for `tiny` networks on two cores; `PAPER` has the published numbers."""
+
+    batch: int = 16
+    length: int = 32
+    learning_rate: float = 1e-3
+    epsilon: float = 1e-8
+    grad_clip: float = 1000.0
+    reconstruction_weight: float = 10.0
+    dynamics_weight: float = 1.5
+    representation_weight: float = 0.5
+    free_nats: float = 0.125
+    """Floor of the KL of a step, over all groups; the published 1 nat is for 256 groups, `tiny` has 32."""
+    starts: int = 128
+    """Latents of a batch that dreams start from."""
+    ensemble: int = 5
+    ensemble_units: int = 64
+    ensemble_lr: float = 1e-3
+    explore: bool = True
+    """Train an explorer, and collect with it; without, the task's own policy collects."""
+    task: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    explorer: ActorCriticConfig = field(default_factory=lambda: ActorCriticConfig(spread_floor=0.01))
+    precision: Precision = "bfloat16"
+
+
+_BEHAVIOUR = ActorCriticConfig(horizon=40, discount=1 - 1 / 333, actor_lr=3e-5, critic_lr=3e-5, spread_floor=0.01)
+PAPER = DrawConfig(
+    length=64,
+    learning_rate=1e-4,
+    reconstruction_weight=1.0,
+    free_nats=1.0,
+    starts=1024,
+    ensemble=8,
+    ensemble_units=512,
+    ensemble_lr=1e-4,
+    task=_BEHAVIOUR,
+    explorer=_BEHAVIOUR,
+)
+
+
+class DrawState(NamedTuple):
+    """Everything that training changes."""
+
+    model: Draw
+    model_opt: optax.OptState
+    task: ActorCriticState
+    explorer: ActorCriticState | None
+    ensemble: Ensemble | None
+    ensemble_opt: optax.OptState
+    updates: Int[Array, ""]
+
+
+class Seen(NamedTuple):
+    """What the model makes of a window."""
+
+    latent: Latent  # leading axes (T, B)
+    log_posterior: Float[Array, "T B G C"]
+    log_prior: Float[Array, "T B G C"]
+    embedding: Float[Array, "T B E"]
+
+
+def init(model: Draw, config: DrawConfig, *, key: PRNGKeyArray) -> DrawState:
+    """An untrained learner around `model`."""
+    k_task, k_explorer, k_ensemble = jax.random.split(key, 3)
+    ensemble = Ensemble(model, config.ensemble, config.ensemble_units, key=k_ensemble) if config.explore else None
+    return DrawState(
+        model,
+        _model_adam(config).init(eqx.filter(model, eqx.is_array)),
+        imagination.init(model, config.task, key=k_task),
+        imagination.init(model, config.explorer, key=k_explorer) if config.explore else None,
+        ensemble,
+        _ensemble_adam(config).init(eqx.filter(ensemble, eqx.is_array)),
+        jnp.zeros((), jnp.int32),
+    )
+
+
+def _model_adam(config: DrawConfig) -> optax.GradientTransformation:
+    clip = optax.clip_by_global_norm(config.grad_clip)
+    return optax.chain(clip, optax.adam(config.learning_rate, eps=config.epsilon))
+
+
+def _ensemble_adam(config: DrawConfig) -> optax.GradientTransformation:
+    return optax.chain(optax.clip_by_global_norm(100.0), optax.adam(config.ensemble_lr, eps=1e-5))
+
+
+def see(model: Draw, obs: Float[Array, "T B O"], action: Float[Array, "T1 B A"], key: PRNGKeyArray) -> Seen:
+    """Posteriors of a window, each from its own observation, and the beliefs that the dynamics carries through it."""
+    embedding = model.embed(obs)
+    log_posterior = model.infer(embedding)
+    z = model.flat(straight_through(jnp.exp(log_posterior), key))
+    first = jnp.broadcast_to(model.first_belief(), z[0].shape)
+
+    def carry(belief: Array, row: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+        z, action = row
+        logits = model.grouped(model.predict(Latent(z, belief), action))
+        after = model.flat(jax.nn.softmax(logits))
+        return after, (after, logits)
+
+    _, (after, logits) = jax.lax.scan(carry, first, (z[:-1], action))
+    belief = jnp.concatenate([first[None], after])
+    log_prior = jnp.concatenate([log_posterior[:1], log_unimix(logits, UNIMIX)])  # masked: nothing led to the first
+    return Seen(Latent(z, belief), log_posterior, log_prior, embedding)
+
+
+def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray) -> tuple[Array, tuple[Seen, dict]]:
+    """Reconstruction, reward, continue, and both directions of the KL; mean over time and batch."""
+    seen = see(model, batch.obs, batch.action, key)
+    z, span, sg = seen.latent.z, SIZES[model.size].span, jax.lax.stop_gradient
+    dynamics = categorical_kl(sg(seen.log_posterior), seen.log_prior)[1:]
+    representation = categorical_kl(seen.log_posterior, sg(seen.log_prior))[1:]
+    floor = lambda kl: jnp.mean(jnp.maximum(kl, config.free_nats))  # noqa: E731
+    reconstruction = jnp.mean(jnp.sum((model.decoder(z) - symlog(batch.obs)) ** 2, axis=-1))
+    reward = jnp.mean(soft_cross_entropy(model.reward_head(z[1:]), batch.reward, -span, span))
+    ends = jnp.zeros(())
+    if model.continue_head is not None:
+        logits = model.continue_head(z[1:])[..., 0]
+        ends = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, 1 - batch.terminated))
+    loss = (
+        config.reconstruction_weight * reconstruction
+        + reward
+        + ends
+        + config.dynamics_weight * floor(dynamics)
+        + config.representation_weight * floor(representation)
+    )
+    logs = {"reconstruction": reconstruction, "reward": reward, "kl": jnp.mean(dynamics), "continue": ends}
+    return loss, (seen, logs)
+
+
+def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig) -> tuple[DrawState, dict[str, Array]]:
+    """One update of the model, the ensemble, and both policies.
+
+    `batch` has one observation more than actions: obs (T, B, O), action (T-1, B, A), reward (T-1, B) of arriving.
+    """
+    k_model, k_starts, k_task, k_explorer = jax.random.split(key, 4)
+
+    def loss(model: Draw) -> tuple[Array, tuple[Seen, dict]]:
+        return model_loss(with_precision(model, config.precision), batch, config, k_model)
+
+    (_, (seen, logs)), grad = eqx.filter_value_and_grad(loss, has_aux=True)(state.model)
+    step, model_opt = _model_adam(config).update(grad, state.model_opt)
+    model = eqx.apply_updates(state.model, step)
+    frozen = with_precision(model, config.precision)
+    start = pick(jax.lax.stop_gradient(seen.latent), config.starts, k_starts)
+
+    def paid(dream: Dream) -> Array:
+        return frozen.reward(dream.latent.z[1:])
+
+    dream_with = (frozen, start)
+    task, told = imagination.improve(
+        state.task, *dream_with, paid, frozen.goes_on, config.task, config.precision, k_task
+    )
+    logs |= {f"task_{name}": value for name, value in told.items()}
+    ensemble, ensemble_opt, explorer = state.ensemble, state.ensemble_opt, state.explorer
+    if ensemble is not None and explorer is not None:
+        before = jax.tree.map(lambda x: x[:-1], seen.latent)
+
+        def ensemble_loss(members: Ensemble) -> Array:
+            return with_precision(members, config.precision).loss(before, batch.action, seen.embedding[1:])
+
+        spread, grad = eqx.filter_value_and_grad(ensemble_loss)(ensemble)
+        step, ensemble_opt = _ensemble_adam(config).update(grad, state.ensemble_opt)
+        ensemble = eqx.apply_updates(ensemble, step)
+        judges = with_precision(ensemble, config.precision)
+
+        def curious(dream: Dream) -> Array:
+            return judges.disagreement(jax.tree.map(lambda x: x[:-1], dream.latent), dream.action)
+
+        explorer, told = imagination.improve(
+            explorer, *dream_with, curious, frozen.goes_on, config.explorer, config.precision, k_explorer
+        )
+        logs |= {f"explorer_{name}": value for name, value in told.items()} | {"ensemble": spread}
+    return DrawState(model, model_opt, task, explorer, ensemble, ensemble_opt, state.updates + 1), logs
+
+
+@eqx.filter_jit
+def update_many(
+    state: DrawState, batches: Batch, key: PRNGKeyArray, config: DrawConfig
+) -> tuple[DrawState, dict[str, Array]]:
+    """Many updates in one dispatch; `batches` lead with their number. Logs are means."""
+    arrays, static = eqx.partition(state, eqx.is_array)
+    batches = jax.tree.map(jnp.asarray, batches)
+
+    def body(arrays: Any, row: tuple[Batch, PRNGKeyArray]) -> tuple[Any, dict[str, Array]]:
+        state, logs = update(eqx.combine(arrays, static), *row, config)
+        return eqx.filter(state, eqx.is_array), logs
+
+    keys = jax.random.split(key, len(batches.action))
+    arrays, logs = jax.lax.scan(body, arrays, (batches, keys))
+    return eqx.combine(arrays, static), jax.tree.map(jnp.mean, logs)
+
+
+def pick(latent: Latent, count: int, key: PRNGKeyArray) -> Latent:
+    """`count` of the latents of a window as starts of dreams, (count, Z); all of them where there are not more."""
+    rows = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), latent)
+    total = len(rows.z)
+    if count >= total:
+        return rows
+    index = jax.random.randint(key, (count,), 0, total)
+    return jax.tree.map(lambda x: x[index], rows)
+
+
+class DrawAgent(eqx.Module):
+    """Encoder and policy: all that acting needs. The rest of the model comes along for adaptation."""
+
+    model: Draw
+    policy: ActorCritic
+
+    def act(
+        self, obs: Float[Array, "N O"] | Float[np.ndarray, "N O"], key: PRNGKeyArray, *, sample: bool = True
+    ) -> Float[Array, "N A"]:
+        """Actions within the bounds: sampled, as ReDRAW evaluates, or the policy's mean."""
+        return _act(self, jnp.asarray(obs), key, sample)
+
+
+@eqx.filter_jit
+def _act(agent: DrawAgent, obs: Float[Array, "N O"], key: PRNGKeyArray, sample: bool) -> Float[Array, "N A"]:
+    k_see, k_act = jax.random.split(key)
+    z = agent.model.encode(obs, k_see)
+    action = agent.policy.act(z, k_act) if sample else agent.policy.policy(z)[0]
+    return jnp.clip(action, -1, 1)
+
+
+def save_agent(
+    agent: DrawAgent,
+    path: str | os.PathLike[str],
+    training: Mapping[str, Any],
+    provenance: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes model and policy as a checkpoint directory; `training` is kept for the record."""
+    config = {
+        "agent": "draw",
+        "size": agent.model.size,
+        "obs_dim": agent.model.obs_dim,
+        "action_dim": agent.model.action_dim,
+        "episodic": agent.model.continue_head is not None,
+        "training": dict(training),
+    }
+    tree = {"model": eqx.filter(agent.model, eqx.is_array), "policy": eqx.filter(agent.policy, eqx.is_array)}
+    checkpoint.save(path, tree, kind="agent", config=config, provenance=provenance)
+
+
+def load_draw(path: str | os.PathLike[str]) -> tuple[DrawAgent, dict[str, Any]]:
+    """The agent stored at `path`, and its configuration.
+
+    Raises:
+        checkpoint.CheckpointError: no DRAW agent there, or a damaged one.
+    """
+    manifest = checkpoint.read_manifest(path)
+    config = manifest.config
+    if manifest.kind != "agent" or config.get("agent") != "draw":
+        raise checkpoint.CheckpointError(f"checkpoint {path} is not a DRAW agent, which is wanted here.")
+
+    def build(key: PRNGKeyArray) -> DrawAgent:
+        names = ("obs_dim", "action_dim", "size", "episodic")
+        model = Draw(**{name: config[name] for name in names}, key=key)
+        return DrawAgent(model, ActorCritic(model, key=key))
+
+    skeleton = eqx.filter_eval_shape(build, jax.random.key(0))
+    arrays, static = eqx.partition(skeleton, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))
+    loaded, _ = checkpoint.load(path, like={"model": arrays.model, "policy": arrays.policy}, kind="agent")
+    return eqx.combine(DrawAgent(loaded["model"], loaded["policy"]), static), config

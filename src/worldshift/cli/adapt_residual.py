@@ -1,0 +1,113 @@
+"""`worldshift adapt residual`: recorded episodes of the target, and a world model and policy that fit them."""
+
+import json as jsonlib
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from worldshift.adapt.offline import OfflineConfig
+from worldshift.agents.draw import DrawAgent
+from worldshift.cli.shared import emit, progress, say, shift_from
+from worldshift.cli.tables import Grid, number
+from worldshift.data.episodes import load_episodes
+from worldshift.run.adapt_offline import adapt_offline, save_adapted
+from worldshift.run.appraisal import evaluate_draw
+from worldshift.zoo import load_dreamer
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Adapts a pretrained DRAW agent to recorded, reward-free episodes of a body that is not as in the simulator.
+
+    A small network corrects the frozen latent dynamics, and a policy is trained in its dreams. The held-out error says
+    whether the correction can express what changed: it should fall well below what it was before.
+    """
+
+    agent: str
+    """The pretrained agent: a shipped one, or the directory of a `worldshift pretrain` run."""
+    data: Path
+    """Episodes of the target: a folder of `worldshift record`, a Minari data set, or ReDRAW's chunks."""
+    out: Path
+    """Where the adapted agent goes; must not exist yet."""
+    config: Annotated[OfflineConfig, tyro.conf.arg(name="")] = field(default_factory=OfflineConfig)
+    updates: int = 6000
+    """Of the dynamics and of the policy."""
+    transitions: int | None = None
+    """Use only so many transitions of the data."""
+    measure_every: int = 1000
+    """Updates between measurements of the curve."""
+    seed: int = 0
+    """Of the networks, the batches and the held-out episodes."""
+    simulate: str | None = None
+    """Where the target is a simulation: its shift, as a line of JSON. Then returns are measured, beside zero-shot."""
+    episodes: int = 16
+    """Episodes of each measurement in the simulated target."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> int:
+        """Adapts, measures, stores."""
+        if self.updates < 1 or self.measure_every < 1 or self.episodes < 1:
+            raise ValueError("updates, measure_every and episodes must be at least 1.")
+        if self.out.exists():
+            raise ValueError(f"{self.out} exists already: choose another --out.")
+        agent, about = load_dreamer(self.agent)
+        task, shift = about["training"]["task"], shift_from(self.simulate) if self.simulate else None
+        data = load_episodes(self.data)
+        if self.transitions is not None:
+            data = data.first(self.transitions)
+
+        def measure(agent: DrawAgent) -> dict[str, float]:
+            return {"target_return": evaluate_draw(agent, task, shift, episodes=self.episodes, seed=self.seed)["mean"]}
+
+        with progress(self.updates, f"{data.transitions:,} transitions") as told:
+            adapted = adapt_offline(
+                agent,
+                data,
+                self.config,
+                updates=self.updates,
+                seed=self.seed,
+                measure_every=self.measure_every,
+                measure=measure if shift else None,
+                report=lambda done, row: told(_words(row), done),
+            )
+        zero_shot = measure(agent)["target_return"] if shift else None
+        training = dict(about["training"]) | {"adaptation": asdict(self.config), "data": dict(data.about)}
+        save_adapted(self.out, adapted, training)
+        (self.out / "curve.jsonl").write_text("".join(jsonlib.dumps(row) + "\n" for row in adapted.curve))
+        self._tell(adapted.curve, zero_shot, data.transitions)
+        return 0
+
+    def _tell(self, curve: list[dict[str, float]], zero_shot: float | None, transitions: int) -> None:
+        first, last = curve[0], curve[-1]
+        expressed = last["held_out_kl"] < 0.8 * first["held_out_kl"]
+        if self.json:
+            found: dict[str, Any] = {"agent": self.agent, "out": str(self.out), "transitions": transitions}
+            emit(found | {"zero_shot_return": zero_shot, "expressed": expressed, "curve": curve})
+            return
+        header = ["updates", "held-out error (nats)"] + (["return in the target"] if zero_shot is not None else [])
+        rows = [
+            [f"{row['updates']:.0f}", number(row["held_out_kl"], 2)]
+            + ([number(row["target_return"], 0)] if zero_shot is not None else [])
+            for row in curve
+        ]
+        say().print(Grid(header, rows).rich())
+        if zero_shot is not None:
+            say().print(f"not adapted (zero-shot): {zero_shot:.0f}")
+        verdict = (
+            "the correction expresses what changed"
+            if expressed
+            else "the correction hardly helps: what changed may be beyond it, or the data too few"
+        )
+        say().print(
+            f"held-out error {first['held_out_kl']:.2f} -> {last['held_out_kl']:.2f} nats: {verdict}; "
+            f"the agent is in {self.out / 'agent'}",
+            soft_wrap=True,
+        )
+
+
+def _words(row: dict[str, float]) -> str:
+    held = f"held-out {row['held_out_kl']:.2f} nats" if "held_out_kl" in row else f"error {row['kl']:.2f} nats"
+    return held + (f", return {row['target_return']:.0f}" if "target_return" in row else "")

@@ -1,0 +1,36 @@
+"""`worldshift pretrain`: a DRAW world model, its task policy and its explorer, trained in the source."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from worldshift.cli.training import Writer, train
+from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
+from worldshift.run.rounds import saved_steps
+
+
+@dataclass(frozen=True)
+class Verb:
+    """Trains a DRAW agent with Plan2Explore, evaluates it on the way, and keeps it in `<out>/agent`.
+
+    The same command goes on where it was interrupted, at the latest evaluation.
+    """
+
+    config: Annotated[PretrainDrawConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainDrawConfig)
+    out: Path | None = None
+    """Directory of the run; runs/draw-<task>-<seed> by default."""
+    fresh: bool = False
+    """Throw away what is in the directory and start over."""
+    json: bool = False
+    """Print one JSON object and nothing else."""
+
+    def run(self) -> int:
+        """Trains, or goes on training."""
+        out = self.out or Path("runs") / f"draw-{self.config.task.replace(':', '-')}-{self.config.seed}"
+
+        def run(report: Writer) -> None:
+            pretrain_draw(self.config, out, resume=not self.fresh, report=report)
+
+        return train(self.config, out, run, saved_steps, fresh=self.fresh, json=self.json)

@@ -1,0 +1,159 @@
+"""DRAW's networks: encoder, posterior of one observation, belief-carrying MLP dynamics, decoder, reward, continue.
+
+ReDRAW (arXiv 2504.02252): DreamerV3 without recurrence, so that a latent means the same thing in source and target.
+Sizes of the published code as `paper`; `small` and `tiny` are ours. The decoder of vectors predicts symlog values.
+"""
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from worldshift.maths import log_unimix, sample_one_hot, symexp, symlog, two_hot_inverse
+from worldshift.nn import MLP
+
+
+class Size(NamedTuple):
+    """Widths and depths. A depth counts hidden layers."""
+
+    groups: int
+    classes: int
+    units: int
+    """Of posterior, dynamics, and heads."""
+    dynamics_layers: int
+    head_layers: int
+    vector_units: int
+    vector_layers: int
+    bins: int
+    """Of the two-hot reward and value heads."""
+    span: float
+    """The bins go from -span to span in symlog space."""
+
+
+SIZES = {
+    "tiny": Size(32, 4, 128, 2, 1, 128, 2, 41, 6.0),
+    "small": Size(64, 4, 256, 2, 2, 256, 2, 101, 10.0),
+    "paper": Size(256, 4, 512, 3, 2, 1024, 5, 255, 20.0),
+}
+UNIMIX = 0.01
+"""Share of the uniform distribution in what latents are sampled from."""
+
+
+class Latent(NamedTuple):
+    """The state of the world model at one moment."""
+
+    z: Float[Array, "*B Z"]
+    """Sampled classes, one-hot, the groups side by side."""
+    belief: Float[Array, "*B Z"]
+    """Class probabilities that the dynamics gave to this moment, without unimix."""
+
+
+def mlp(n_in: int, units: int, layers: int, n_out: int, *, key: PRNGKeyArray, last_scale: float | None = None) -> MLP:
+    """An MLP of DreamerV3's blocks: SiLU, LayerNorm eps 1e-3, initialised by fans."""
+    return MLP(
+        n_in, [units] * layers, n_out, key=key, activation=jax.nn.silu, scale=None, last_scale=last_scale, eps=1e-3
+    )
+
+
+class Draw(eqx.Module):
+    """The world model. All calls take any leading axes."""
+
+    encoder: MLP
+    posterior: MLP
+    dynamics: MLP
+    initial: Float[Array, " Z"]
+    decoder: MLP
+    reward_head: MLP
+    continue_head: MLP | None
+    size: str = eqx.field(static=True)
+    obs_dim: int = eqx.field(static=True)
+    action_dim: int = eqx.field(static=True)
+
+    def __init__(self, obs_dim: int, action_dim: int, *, size: str = "tiny", episodic: bool = False, key: PRNGKeyArray):
+        """`size` is one of `SIZES`; `episodic` adds the head that predicts when an episode goes on.
+
+        Raises:
+            ValueError: unknown size.
+        """
+        if size not in SIZES:
+            raise ValueError(f"model size {size!r} is not one of {', '.join(SIZES)}.")
+        s, k = SIZES[size], jax.random.split(key, 6)
+        latent = s.groups * s.classes
+        self.encoder = MLP(
+            *(obs_dim, [s.vector_units] * (s.vector_layers - 1), s.vector_units),
+            **{"key": k[0], "activation": jax.nn.silu, "output": jax.nn.silu, "scale": None, "eps": 1e-3},
+        )
+        self.posterior = mlp(s.vector_units, s.units, 1, latent, key=k[1])
+        self.dynamics = mlp(2 * latent + action_dim, s.units, s.dynamics_layers, latent, key=k[2])
+        self.initial = jnp.zeros(latent)
+        self.decoder = mlp(latent, s.vector_units, s.vector_layers, obs_dim, key=k[3])
+        self.reward_head = mlp(latent, s.units, s.head_layers, s.bins, key=k[4], last_scale=0.0)
+        self.continue_head = mlp(latent, s.units, s.head_layers, 1, key=k[5]) if episodic else None
+        self.size, self.obs_dim, self.action_dim = size, obs_dim, action_dim
+
+    @property
+    def unimix(self) -> float:
+        """Share of the uniform distribution in what is sampled."""
+        return UNIMIX
+
+    @property
+    def latent_dim(self) -> int:
+        """Z, the groups side by side."""
+        return self.initial.shape[-1]
+
+    def embed(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B E"]:
+        """Features of an observation; what Plan2Explore's ensemble predicts."""
+        return self.encoder(symlog(obs))
+
+    def infer(self, embedding: Float[Array, "*B E"]) -> Float[Array, "*B G C"]:
+        """Log-probabilities of the posterior, unimix included: from this one observation, from nothing before it."""
+        return log_unimix(self.grouped(self.posterior(embedding)), UNIMIX)
+
+    def encode(self, obs: Float[Array, "*B O"], key: PRNGKeyArray) -> Float[Array, "*B Z"]:
+        """A sample of the posterior."""
+        return self.flat(sample_one_hot(jnp.exp(self.infer(self.embed(obs))), key))
+
+    def predict(self, latent: Latent, action: Float[Array, "*B A"]) -> Float[Array, "*B Z"]:
+        """Logits of the next moment's classes. Actions beyond the bounds act like the bounds."""
+        return self.dynamics(jnp.concatenate([jnp.clip(action, -1, 1), latent.belief, latent.z], -1))
+
+    def advance(self, latent: Latent, action: Float[Array, "*B A"], key: PRNGKeyArray) -> Latent:
+        """Imagines one step: the next latent, sampled with unimix, and the belief, without."""
+        return self.settle(self.predict(latent, action), UNIMIX, key)
+
+    def settle(self, logits: Float[Array, "*B Z"], unimix: float, key: PRNGKeyArray) -> Latent:
+        """A latent from predicted logits."""
+        grouped = self.grouped(logits)
+        z = sample_one_hot(jnp.exp(log_unimix(grouped, unimix)), key)
+        return Latent(self.flat(z), self.flat(jax.nn.softmax(grouped)))
+
+    def first_belief(self) -> Float[Array, " Z"]:
+        """The belief before anything was seen: the dynamics applied to the learned initial state and no action."""
+        grouped = self.grouped(self.initial)
+        mode = jax.nn.one_hot(jnp.argmax(grouped, -1), grouped.shape[-1])
+        start = Latent(self.flat(mode), self.flat(jax.nn.softmax(grouped)))
+        return self.flat(jax.nn.softmax(self.grouped(self.predict(start, jnp.zeros(self.action_dim)))))
+
+    def decode(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B O"]:
+        """The observation that a latent stands for."""
+        return symexp(self.decoder(z))
+
+    def reward(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B"]:
+        """Reward of arriving in a latent."""
+        span = SIZES[self.size].span
+        return two_hot_inverse(self.reward_head(z), -span, span)
+
+    def goes_on(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B"]:
+        """Probability that the episode does not end in a latent."""
+        return jnp.ones(z.shape[:-1]) if self.continue_head is None else jax.nn.sigmoid(self.continue_head(z)[..., 0])
+
+    def grouped(self, x: Float[Array, "*B Z"]) -> Float[Array, "*B G C"]:
+        """The categoricals one by one."""
+        s = SIZES[self.size]
+        return x.reshape(*x.shape[:-1], s.groups, s.classes)
+
+    def flat(self, x: Float[Array, "*B G C"]) -> Float[Array, "*B Z"]:
+        """The categoricals side by side."""
+        return x.reshape(*x.shape[:-2], -1)

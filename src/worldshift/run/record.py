@@ -1,0 +1,111 @@
+"""Records episodes of a body for offline adaptation: any policy, any shift, any environment; rewards only if asked for.
+
+ReDRAW's target data (arXiv 2504.02252) are roll-outs of a sampled expert. `mixed` is ours: half of the episodes the
+policy alone, half with bursts of noise between stretches of it, which covers what a policy alone never shows.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from worldshift.data.episodes import Episode
+from worldshift.run import pairs
+from worldshift.shifts import Shift
+
+Behaviour = Literal["policy", "mixed", "random"]
+Act = Callable[[np.ndarray, int], np.ndarray]
+POLICY_STRETCH, NOISE_BURST = 150, 100
+"""Decisions of a mixed episode that are the policy's, and then noise, in turn."""
+
+
+@dataclass(frozen=True)
+class RecordConfig:
+    """What is recorded."""
+
+    task: str
+    shift: Shift | None = None
+    transitions: int = 40_000
+    behaviour: Behaviour = "mixed"
+    """`policy`: as it acts; `mixed`: half of the episodes with bursts of noise; `random`: uniform actions."""
+    rewards: bool = False
+    seed: int = 0
+    num_envs: int = 16
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that cannot be worked with."""
+        if self.transitions < 1 or self.num_envs < 1 or self.seed < 0:
+            raise ValueError("transitions and num_envs must be at least 1, and the seed at least 0.")
+
+
+def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] | None = None) -> Iterator[Episode]:
+    """Episodes until `config.transitions` are together; the last one is cut to fit.
+
+    Arguments:
+        act: (observations (N, O), decision number) -> actions (N, A); not needed for random actions.
+        report: called with the transitions so far.
+
+    Raises:
+        ValueError: a behaviour that needs a policy, without one.
+    """
+    if act is None and config.behaviour != "random":
+        raise ValueError(f"recording {config.behaviour!r} data needs an agent; without one, record random actions.")
+    batch = pairs.batch(config.task, config.shift, config.num_envs)
+    rng, done, now = np.random.default_rng([config.seed, 21]), 0, 0
+    length = int(batch.envs[0].get_wrapper_attr("episode_steps"))
+    try:
+        while done < config.transitions:
+            for episode in _round(batch, config, act, rng, length, now):
+                left = config.transitions - done
+                if left <= 0:
+                    break
+                done += min(left, len(episode.action))
+                yield _cut(episode, left)
+                if report:
+                    report(done)
+            now += length
+    finally:
+        batch.close()
+
+
+def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: int, now: int) -> list[Episode]:
+    """One episode in every environment."""
+    n = len(batch)
+    obs = batch.reset([int(s) for s in rng.integers(2**31, size=n)])
+    noisy = np.arange(n) % 2 == 1 if config.behaviour == "mixed" else np.full(n, config.behaviour == "random")
+    offset = rng.integers(0, POLICY_STRETCH + NOISE_BURST, n)
+    seen, acted, paid, alive, lengths = [obs], [], [], np.ones(n, bool), np.full(n, length)
+    ended = np.zeros(n, bool)
+    for t in range(length):
+        dim = int(np.prod(batch.action_space.shape))
+        if config.behaviour == "random":
+            action = rng.uniform(-1, 1, (n, dim))
+        else:
+            assert act is not None
+            burst = noisy & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
+            action = np.where(burst[:, None], np.clip(rng.normal(size=(n, dim)), -1, 1), act(obs, now + t))
+        action = np.asarray(action, np.float32)
+        step = batch.step(action)
+        over = alive & (step.terminated | step.truncated)
+        lengths[over], alive[over], ended[over] = t + 1, False, step.terminated[over]
+        obs = step.obs.copy()
+        seen.append(step.obs)
+        acted.append(action)
+        paid.append(step.reward)
+        for i in np.flatnonzero(step.terminated | step.truncated):
+            if t < length - 1:  # it goes on beside the others, and no longer counts
+                obs[i] = batch.reset([int(rng.integers(2**31))], only=[int(i)])[0]
+    rows = (np.stack(column, axis=1) for column in (seen, acted, paid))
+    all_obs, all_action, all_reward = rows
+    return [
+        Episode(all_obs[i, : k + 1], all_action[i, :k], all_reward[i, :k] if config.rewards else None, bool(ended[i]))
+        for i, k in enumerate(lengths)
+    ]
+
+
+def _cut(episode: Episode, left: int) -> Episode:
+    if left >= len(episode.action):
+        return episode
+    reward = None if episode.reward is None else episode.reward[:left]
+    return Episode(episode.obs[: left + 1], episode.action[:left], reward, False)

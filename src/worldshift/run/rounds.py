@@ -1,0 +1,162 @@
+"""What every training run shares: rounds, a log, the best agent so far, a state to go on from, and bit-exact resuming.
+
+All randomness of a run is a function of (seed, round, step), and a round starts with fresh resets, so that a run that
+was killed and resumed equals an uninterrupted one bit by bit. What is collected and learned is the subclass's.
+"""
+
+import json
+import shutil
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+
+from worldshift import checkpoint
+from worldshift.data.replay import Replay
+from worldshift.envs import BatchEnv
+from worldshift.run.journal import Journal
+
+Report = Callable[[int, dict[str, Any]], None]
+
+
+def saved_steps(out: Path) -> int:
+    """Agent steps from which a run in `out` would go on; 0 where nothing was saved."""
+    try:
+        return int(checkpoint.load(out / "state", kind="training", part="progress")[0]["agent_steps"])
+    except (checkpoint.CheckpointError, KeyError):
+        return 0
+
+
+class TrainingRun(ABC):
+    """A training run between two rounds.
+
+    In `out` lie `agent/` (the latest), `best/` (the best evaluated so far), `state/` (to go on from) and `log.jsonl`.
+    """
+
+    batch: BatchEnv
+    eval_batch: BatchEnv
+    replay: Replay
+    state: Any
+    """The learner's: arrays are stored."""
+    per_round: int
+    """Agent steps that all environments live through together in a round."""
+
+    def __init__(self, config: Any, out: Path):
+        self.config, self.out, self.journal = config, out, Journal(out / "log.jsonl")
+        self.rounds, self.owed, self.best, self.started = 0, 0.0, -np.inf, time.monotonic()
+
+    @abstractmethod
+    def live(self) -> tuple[Mapping[str, Any], np.ndarray]:
+        """Collects and learns for one round: logs of the last updates, and the returns of finished episodes."""
+
+    @abstractmethod
+    def evaluate(self) -> dict[str, float]:
+        """Whole episodes of the agent as it is; `eval_return` is what `best/` goes by."""
+
+    @abstractmethod
+    def save_agent(self, path: Path) -> None:
+        """Writes the agent as it is."""
+
+    @property
+    def agent_steps(self) -> int:
+        """Decisions so far."""
+        return self.rounds * self.per_round
+
+    @property
+    def warming(self) -> bool:
+        """Whether it is too early to evaluate."""
+        return False
+
+    def begin(self, resume: bool) -> None:
+        """Goes on from `state/` where there is one and it is wanted, or begins anew.
+
+        Raises:
+            ValueError: `out` holds a run of another configuration.
+        """
+        stored = self.out / "state"
+        there = (stored / "manifest.json").exists()
+        if resume and there:
+            self._check(checkpoint.read_manifest(stored).config)
+            self.take(stored)
+            rows = self.journal.cut(self.agent_steps)
+            self.best = max((row["eval_return"] for row in rows if "eval_return" in row), default=-np.inf)
+            return
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.journal.clear()
+        if there:
+            shutil.rmtree(stored)  # or a later resume would continue from the run that this one replaces
+
+    def drive(self, report: Report | None, stop_after: int | None) -> Path:
+        """Rounds until all agent steps are done, or `stop_after` of them. Returns the path of the agent."""
+        try:
+            while self.agent_steps < self.config.agent_steps:
+                row = self.round()
+                if report:
+                    report(self.agent_steps, row)
+                if stop_after is not None and self.agent_steps >= stop_after:
+                    self.save()
+                    break
+        finally:
+            self.batch.close()
+            self.eval_batch.close()
+        return self.out / "agent"
+
+    def round(self) -> dict[str, Any]:
+        """One round, and what is due after it."""
+        warming = self.warming
+        logs, returns = self.live()
+        row: dict[str, Any] = {
+            "agent_steps": self.agent_steps,
+            "updates": int(self.state.updates),
+            "train_return": float(np.mean(returns)),
+            "seconds": round(time.monotonic() - self.started, 1),
+        } | {name: float(value) for name, value in logs.items()}
+        every = -(-self.config.eval_every // self.per_round)
+        done = self.agent_steps >= self.config.agent_steps
+        due = done or (self.rounds % every == 0 and not warming)
+        if due:
+            row |= self.evaluate()
+            if row["eval_return"] >= self.best:
+                self.best = row["eval_return"]
+                self.save_agent(self.out / "best")
+        self.journal.append(row)
+        if due:
+            self.save()
+        return row
+
+    def save(self) -> None:
+        """Writes what resuming needs, then what adaptation needs: an agent without a state would be a finished run."""
+        progress = {
+            "rounds": self.rounds,
+            "agent_steps": self.agent_steps,
+            "owed": self.owed,
+            "seconds": time.monotonic() - self.started,
+        }
+        tree = {"learner": eqx.filter(self.state, eqx.is_array), "replay": self.replay.arrays(), "progress": progress}
+        checkpoint.save(self.out / "state", tree, kind="training", config=asdict(self.config))
+        self.save_agent(self.out / "agent")
+
+    def take(self, path: Path) -> None:
+        """Networks, optimisers, replay and progress as they were saved."""
+        arrays, static = eqx.partition(self.state, eqx.is_array)
+        learner, _ = checkpoint.load(path, like=arrays, kind="training", part="learner")
+        replay, _ = checkpoint.load(path, kind="training", part="replay")
+        progress, _ = checkpoint.load(path, kind="training", part="progress")
+        self.state = eqx.combine(learner, static)
+        self.replay.restore(replay)
+        self.rounds, self.owed = progress["rounds"], progress["owed"]
+        self.started = time.monotonic() - progress["seconds"]
+
+    def _check(self, stored: Mapping[str, Any]) -> None:
+        wanted = json.loads(json.dumps(asdict(self.config)))
+        changed = [k for k in wanted if wanted[k] != stored.get(k) and k != "agent_steps"]
+        if changed:
+            raise ValueError(
+                f"{self.out} holds a run with another {' and '.join(changed)}; "
+                "choose another output directory, or pass resume=False to start over."
+            )

@@ -1,0 +1,102 @@
+"""The layered reflex on a linear plant: it learns what gains cannot say, and is the fast reflex where they say all."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from worldshift.adapt.contract import Command, OnlineAdapter, Transition
+from worldshift.adapt.fast_reflex import FastReflex
+from worldshift.adapt.layered import LayeredConfig, LayeredReflex
+
+EYE, GAINS = np.eye(3), np.diag([0.6, 1.3, 0.8])
+OFFSET = np.array([0.4, -0.4, 0.3])
+"""A push that no gain explains, and that an action can undo."""
+BEFORE, AFTER = 50, 650  # the steps at which the fault begins and ends
+
+
+@pytest.fixture(scope="module")
+def fast(linear_agent, exact) -> FastReflex:
+    return FastReflex(linear_agent(), exact(threshold=4.0))
+
+
+@pytest.fixture(scope="module")
+def pushed(fast, live):
+    """Healthy, then under a push, then healthy: with the network and without."""
+    offset = np.zeros((1000, 3))
+    offset[BEFORE:AFTER] = OFFSET
+    return {name: live(a, EYE, offset, steps=1000) for name, a in (("layered", LayeredReflex(fast)), ("fast", fast))}
+
+
+@pytest.fixture(scope="module")
+def observe(fast):
+    return jax.jit(LayeredReflex(fast).observe)
+
+
+def openness(adapter, life) -> np.ndarray:
+    return np.asarray(jax.vmap(adapter.openness)(life.states))
+
+
+def test_it_meets_the_contract(fast):
+    assert isinstance(LayeredReflex(fast), OnlineAdapter)
+
+
+@pytest.mark.parametrize("matrix", [EYE, GAINS], ids=["healthy", "gains"])
+def test_where_the_estimate_explains_everything_it_is_the_fast_reflex(fast, live, matrix):
+    """Not one bit of difference, on a healthy body and on one whose gains are known."""
+    adapter = LayeredReflex(fast)
+    start = live(fast, matrix, steps=200).last
+    layered = live(adapter, matrix, steps=500, state=adapter.init(jax.random.key(0))._replace(fast=start))
+    alone = live(fast, matrix, steps=500, state=start)
+    assert openness(adapter, layered).max() == 0.0
+    np.testing.assert_array_equal(layered.action, alone.action)
+
+
+def test_a_push_that_no_gain_explains_is_undone(fast, pushed):
+    error = {name: life.actuation_error(OFFSET[None])[500:AFTER].mean() for name, life in pushed.items()}
+    assert error["fast"] > 0.7, "the push must be beyond what gains can do"
+    assert error["layered"] < 0.35, error
+
+
+def test_before_the_push_and_after_it_nothing_is_sent(fast, pushed):
+    """The gate closes within the time over which it averages, and what was learned is dropped."""
+    life, adapter = pushed["layered"], LayeredReflex(fast)
+    np.testing.assert_array_equal(life.action[:BEFORE], pushed["fast"].action[:BEFORE])
+    assert (openness(adapter, life)[AFTER + 150 :] == 0.0).all()
+    assert np.abs(life.states.sent[AFTER + 150 :]).max() == 0.0
+    assert life.last.count == 0
+    np.testing.assert_array_equal(life.last.controller.weights[-1], 0.0)
+
+
+def test_the_correction_is_bounded(fast, live):
+    adapter = LayeredReflex(fast, LayeredConfig(limit=0.1))
+    life = live(adapter, EYE, OFFSET, steps=400)
+    sent = np.abs(life.states.sent)
+    assert sent.max() <= 0.1 + 1e-6 and sent[-100:].mean() > 0.09
+
+
+def test_the_best_correction_of_a_step_cancels_what_disturbed_it(fast):
+    """Slope and curvature describe the error of another correction: their minimum is minus the disturbance."""
+    disturbance, base, zero = jnp.asarray([0.2, -0.1, 0.3]), jnp.asarray([0.5, 0.1, -0.4]), jnp.zeros(())
+    obs, push = jnp.linspace(-1, 1, 6), fast.calibration.model.push
+    moved = Transition(obs, Command(base, base), obs + (base + disturbance) @ push, zero < 1, zero, zero > 1)
+    slope, curvature = LayeredReflex(fast)._quadratic(moved)
+    np.testing.assert_allclose(-np.linalg.solve(curvature, slope), -disturbance, atol=1e-4)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
+@pytest.mark.parametrize("where", ["obs", "next_obs"])
+def test_anything_non_finite_leaves_everything_alone(fast, pushed, observe, bad, where):
+    adapter = LayeredReflex(fast)
+    state = jax.tree.map(lambda x: x[500], pushed["layered"].states)
+    obs, action, zero = jnp.linspace(-1, 1, 6), jnp.full(3, 0.2), jnp.zeros(())
+    good = Transition(obs, Command(action, action), obs + 0.1, zero < 1, zero, zero > 1)
+    assert not eqx.tree_equal(observe(state, good)[0].controller, state.controller)
+    new, telemetry = observe(state, good._replace(**{where: getattr(good, where).at[1].set(bad)}))
+    assert eqx.tree_equal(new, state)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(telemetry))
+    across, _ = observe(state, good._replace(valid=zero > 1))
+    assert eqx.tree_equal(across, state), "across a reset nothing is learned"
+    command, _ = adapter.act(state, obs.at[1].set(bad), jax.random.key(0))
+    assert np.isfinite(command.action).all() and np.abs(command.action).max() <= 2.0

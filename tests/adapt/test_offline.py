@@ -1,0 +1,136 @@
+"""Offline adaptation: what is frozen stays bit-equal, what trains lowers the mismatch, posteriors are computed once."""
+
+from dataclasses import replace
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from worldshift.adapt import offline
+from worldshift.adapt.offline import OfflineConfig
+from worldshift.adapt.residual import Corrected, ResidualConfig
+from worldshift.agents.draw import DrawAgent
+from worldshift.agents.imagination import ActorCritic, ActorCriticConfig
+from worldshift.models.draw import UNIMIX, Draw, Latent
+
+OBS, ACTIONS, LENGTH = 3, 1, 6
+CONFIG = OfflineConfig(
+    batch=8,
+    length=LENGTH,
+    starts=8,
+    precision="float32",
+    policy=ActorCriticConfig(horizon=3),
+    residual=ResidualConfig(width=32),
+    learning_rate=3e-3,
+)
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def agent():
+    model = Draw(OBS, ACTIONS, key=jax.random.key(1))
+    return DrawAgent(model, ActorCritic(model, key=jax.random.key(2)))
+
+
+@pytest.fixture(scope="module")
+def episodes():
+    """A body whose observation is pushed by the action."""
+    rng, found = np.random.default_rng(0), []
+    for _ in range(6):
+        action = rng.uniform(-1, 1, (20, ACTIONS)).astype(np.float32)
+        obs = np.concatenate([np.zeros((1, OBS)), np.cumsum(action * [[1.0, -0.5, 0.2]], axis=0)])
+        found.append((obs.astype(np.float32), action))
+    return found
+
+
+@pytest.fixture(scope="module")
+def target(agent, episodes):
+    return offline.observe(agent.model, episodes, LENGTH)
+
+
+def adapted(agent, target, updates=30, **changed):
+    config = replace(CONFIG, **changed)
+    state = offline.init(agent, config, key=KEY)
+    before = offline.held_out_kl(state.dynamics, target, KEY, LENGTH)
+    state, _ = offline.update_many(state, agent.model, target, KEY, config, updates)
+    return state, float(before), float(offline.held_out_kl(state.dynamics, target, KEY, LENGTH))
+
+
+def test_cached_posteriors_are_the_encoders(agent, target, episodes):
+    expected = jnp.concatenate([agent.model.infer(agent.model.embed(jnp.asarray(obs))) for obs, _ in episodes])
+    np.testing.assert_allclose(target.log_posterior, expected, rtol=1e-4, atol=1e-5)
+    assert len(target.log_posterior) == len(target.action) == 6 * 21
+
+
+def test_windows_stay_within_an_episode(target, episodes):
+    assert len(target.starts) == 6 * (21 - LENGTH + 1)
+    log_posterior, action = offline.draw_windows(target, 500, LENGTH, KEY)
+    assert log_posterior.shape[:2] == (LENGTH, 500) and action.shape == (LENGTH - 1, 500, ACTIONS)
+    assert ((np.asarray(target.starts) % 21) + LENGTH <= 21).all()
+
+
+@pytest.mark.parametrize("trains", ["residual", "replacement", "dynamics"])
+def test_what_trains_lowers_the_mismatch(agent, target, trains):
+    _, before, after = adapted(agent, target, trains=trains)
+    assert after < 0.9 * before
+
+
+def test_nothing_but_the_residual_moves(agent, target):
+    state, *_ = adapted(agent, target)
+    assert isinstance(state.dynamics, Corrected)
+    assert eqx.tree_equal(state.dynamics.model, agent.model), "bit by bit"
+    assert any(np.abs(np.asarray(x)).max() > 0 for x in jax.tree.leaves(state.dynamics.network.last))
+
+
+def test_a_finetune_moves_dynamics_and_initial_state_alone(agent, target):
+    state, *_ = adapted(agent, target, trains="dynamics")
+    where = lambda m: (m.dynamics, m.initial)  # noqa: E731
+    assert not eqx.tree_equal(state.dynamics.dynamics, agent.model.dynamics)
+    put_back = eqx.tree_at(where, state.dynamics, where(agent.model))
+    assert eqx.tree_equal(put_back, agent.model)
+
+
+def test_nothing_trains_where_nothing_should(agent, target):
+    state, before, after = adapted(agent, target, trains="nothing")
+    assert before == after and eqx.tree_equal(state.dynamics, agent.model)
+
+
+def test_fresh_and_warm_policies(agent):
+    fresh, warm = (offline.init(agent, replace(CONFIG, actor=a), key=KEY).policy for a in ("fresh", "warm"))
+    assert eqx.tree_equal(warm.nets, agent.policy) and eqx.tree_equal(warm.slow, agent.policy.critic)
+    assert not eqx.tree_equal(fresh.nets, agent.policy)
+
+
+def test_mismatch_by_hand(agent, target):
+    """One window, step by step, in NumPy: unimix on both sides, the belief carried without it."""
+    model = agent.model
+    log_posterior, action = offline.draw_windows(target, 1, 4, KEY)
+    kl, latent = offline.mismatch(model, log_posterior, action, jax.random.key(5))
+    belief = model.first_belief()[None]
+    for t in range(3):
+        np.testing.assert_allclose(latent.belief[t], belief, rtol=1e-4, atol=1e-6)
+        logits = np.asarray(model.grouped(model.predict(Latent(latent.z[t], belief), action[t])), np.float64)
+        p = np.exp(logits - logits.max(-1, keepdims=True))
+        p /= p.sum(-1, keepdims=True)
+        belief = jnp.asarray(p.reshape(1, -1), jnp.float32)
+        prior, q = (1 - UNIMIX) * p + UNIMIX / 4, np.exp(np.asarray(log_posterior[t + 1], np.float64))
+        np.testing.assert_allclose(kl[t, 0], (q * np.log(q / prior)).sum(), rtol=1e-3)
+
+
+def test_the_same_key_gives_the_same_adaptation(agent, target):
+    one, two = (adapted(agent, target, updates=5)[0] for _ in range(2))
+    assert eqx.tree_equal(one, two)
+
+
+def test_another_body_is_refused(agent, episodes):
+    with pytest.raises(ValueError, match="4 observations and 1 actions, the model 3 and 1"):
+        offline.observe(agent.model, [(np.zeros((9, 4), np.float32), np.zeros((8, 1), np.float32))], LENGTH)
+    with pytest.raises(ValueError, match="30 observations in a row"):
+        offline.observe(agent.model, episodes, 30)
+
+
+def test_some_are_held_out_and_never_all():
+    assert offline.hold_out(20, 0.1, KEY).sum() == 2 and offline.hold_out(2, 0.9, KEY).sum() == 1
+    assert offline.hold_out(5, 0.0, KEY).sum() == 1

@@ -1,0 +1,100 @@
+"""Pretraining of DRAW: it collects, learns and stores, and a run that was stopped goes on as if it had not been."""
+
+import json
+from dataclasses import asdict, replace
+
+import equinox as eqx
+import jax
+import numpy as np
+import pytest
+
+from worldshift import checkpoint
+from worldshift.agents.draw import DrawConfig, load_draw
+from worldshift.agents.imagination import ActorCriticConfig
+from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
+
+BEHAVIOUR = ActorCriticConfig(horizon=3)
+LEARNER = DrawConfig(batch=4, length=8, starts=8, ensemble=2, ensemble_units=16, task=BEHAVIOUR, explorer=BEHAVIOUR)
+CONFIG = PretrainDrawConfig(
+    agent_steps=4000,
+    num_envs=2,
+    updates_per_step=0.01,
+    updates_per_dispatch=5,
+    random_rounds=1,
+    eval_every=2000,
+    eval_episodes=2,
+    learner=LEARNER,
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    out = tmp_path_factory.mktemp("draw") / "run"
+    told = []
+    pretrain_draw(CONFIG, out, report=lambda steps, row: told.append((steps, row)))
+    return out, told
+
+
+def test_every_round_is_told_and_logged(run):
+    out, told = run
+    rows = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    assert [steps for steps, _ in told] == [row["agent_steps"] for row in rows] == [1000, 2000, 3000, 4000]
+    assert [row["updates"] for row in rows] == [10, 20, 30, 40]
+    assert ["eval_return" in row for row in rows] == [False, True, False, True]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert {"kl", "reconstruction", "task_return", "explorer_paid"} <= rows[-1].keys()
+
+
+def test_the_agent_acts_within_its_bounds(run):
+    agent, config = load_draw(run[0] / "agent")
+    assert config["training"]["task"] == "pendulum-swingup" and config["agent"] == "draw"
+    obs = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    for sample in (True, False):
+        action = np.asarray(agent.act(obs, jax.random.key(0), sample=sample))
+        assert action.shape == (5, 1) and np.abs(action).max() <= 1
+
+
+def test_stopped_and_resumed_equals_uninterrupted(run, tmp_path):
+    """Bit by bit: networks, optimisers, replay, and the log but for its clock."""
+    out = tmp_path / "run"
+    pretrain_draw(CONFIG, out, stop_after=2000)
+    pretrain_draw(CONFIG, out)
+    ours, theirs = (checkpoint.load(folder / "state")[0] for folder in (out, run[0]))
+    ours, theirs = ({k: v for k, v in d.items() if k != "progress/seconds"} for d in (ours, theirs))
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        np.testing.assert_array_equal(np.asarray(ours[name]), np.asarray(theirs[name]), err_msg=name)
+    logs = ([json.loads(x) for x in (f / "log.jsonl").read_text().splitlines()] for f in (out, run[0]))
+    for mine, other in zip(*logs, strict=True):
+        assert mine | {"seconds": 0} == other | {"seconds": 0}
+
+
+def test_another_configuration_is_refused(run):
+    with pytest.raises(ValueError, match="another seed; choose another output directory"):
+        pretrain_draw(replace(CONFIG, seed=2), run[0])
+
+
+def test_a_task_policy_can_collect_alone(tmp_path):
+    """The comparison to Plan2Explore: neither explorer nor ensemble."""
+    alone = replace(CONFIG, agent_steps=1000, learner=replace(LEARNER, explore=False))
+    out = pretrain_draw(alone, tmp_path / "run")
+    agent, config = load_draw(out)
+    assert config["training"] == json.loads(json.dumps(asdict(alone)))
+    assert not any("explorer" in name for name in checkpoint.read_manifest(tmp_path / "run" / "state").leaves)
+    assert eqx.tree_equal(agent.model.size, "tiny")
+
+
+def test_an_oracle_is_trained_under_the_shift(tmp_path):
+    """A gravity of zero leaves the pendulum where it is: what was recorded shows which body it was."""
+    weightless = replace(CONFIG, agent_steps=1000, updates_per_step=0.0, shift='{"kind": "Gravity", "scale": 0.0}')
+    pretrain_draw(weightless, tmp_path / "run")
+    pretrain_draw(replace(weightless, shift=None), tmp_path / "plain")
+    obs = [checkpoint.load(tmp_path / name / "state", part="replay")[0]["obs"] for name in ("run", "plain")]
+    np.testing.assert_array_equal(obs[0][0], obs[1][0])
+    assert np.abs(obs[0][100] - obs[1][100]).max() > 0.01
+
+
+@pytest.mark.parametrize("wrong", [{"agent_steps": 0}, {"num_envs": 0}, {"updates_per_step": -1.0}])
+def test_numbers_that_cannot_be_meant(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        replace(CONFIG, **wrong)

@@ -1,0 +1,89 @@
+"""Recordings for offline adaptation: the same seed gives the same bytes, and every behaviour is what it says."""
+
+import numpy as np
+import pytest
+
+from worldshift.data.episodes import load_episodes, save_episodes
+from worldshift.run import pairs
+from worldshift.run.record import NOISE_BURST, POLICY_STRETCH, RecordConfig, record
+from worldshift.shifts import ActionSign
+
+CONFIG = RecordConfig("pendulum-swingup", transitions=1200, num_envs=2, behaviour="policy", seed=3)
+
+
+def steady(obs, t):
+    """A policy that is easy to recognise."""
+    return np.full((len(obs), 1), 0.25)
+
+
+def test_as_many_transitions_as_asked_for():
+    found = list(record(CONFIG, steady))
+    assert [len(e.action) for e in found] == [500, 500, 200] and [len(e.obs) for e in found] == [501, 501, 201]
+    assert all(e.reward is None and not e.terminated for e in found)
+    assert all((e.action == np.float32(0.25)).all() for e in found)
+    assert np.abs(found[0].obs[0] - found[1].obs[0]).max() > 1e-3, "every episode has a start of its own"
+
+
+def test_the_same_seed_gives_the_same_bytes(tmp_path):
+    mixed = RecordConfig("pendulum-swingup", transitions=600, num_envs=2, seed=5)
+    for name in ("a", "b"):
+        save_episodes(tmp_path / name, record(mixed, steady), {})
+    files = [sorted(p.name for p in (tmp_path / name).glob("*.npz")) for name in ("a", "b")]
+    assert files[0] == files[1]
+    for name in files[0]:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert load_episodes(tmp_path / "a").transitions == 600
+
+
+def test_half_of_mixed_episodes_have_bursts_of_noise():
+    mixed = RecordConfig("pendulum-swingup", transitions=2000, num_envs=4, seed=5)
+    shares = [float(np.mean(e.action != np.float32(0.25))) for e in record(mixed, steady)]
+    assert shares[0] == shares[2] == 0.0
+    expected = NOISE_BURST / (NOISE_BURST + POLICY_STRETCH)
+    assert all(abs(s - expected) < 0.05 for s in (shares[1], shares[3]))
+
+
+def test_random_data_needs_nobody():
+    random = RecordConfig("pendulum-swingup", transitions=500, num_envs=1, behaviour="random")
+    (episode,) = record(random, None)
+    assert abs(episode.action.mean()) < 0.15 and abs(episode.action.std() - 3**-0.5) < 0.05
+    with pytest.raises(ValueError, match="needs an agent"):
+        next(record(CONFIG, None))
+
+
+def test_the_target_is_what_is_recorded():
+    """Reversed actions: the target under a is the source under -a."""
+    reversed_ = RecordConfig("pendulum-swingup", ActionSign(), 500, "policy", num_envs=1, seed=1)
+    plain = RecordConfig("pendulum-swingup", None, 500, "policy", num_envs=1, seed=1)
+    (ours,), (theirs,) = record(reversed_, steady), record(plain, lambda obs, t: -steady(obs, t))
+    np.testing.assert_allclose(ours.obs, theirs.obs, atol=1e-6)
+    assert (ours.action == 0.25).all(), "what the policy sent, not what the shift made of it"
+
+
+def test_rewards_are_kept_when_asked_for():
+    (episode,) = record(RecordConfig("pendulum-swingup", None, 500, "policy", rewards=True, num_envs=1), steady)
+    assert episode.reward is not None and set(np.unique(episode.reward)) <= {0.0, 1.0}
+
+
+def test_the_four_pairs():
+    """Sources and targets differ by what was published, and by nothing else."""
+    assert list(pairs.PAIRS) == ["cup-windy", "finger-torque", "pendulum-reversed", "reacher-reversed"]
+    for pair in pairs.PAIRS.values():
+        envs = [pair.make(where) for where in ("source", "target")]
+        starts = [env.reset(seed=4)[0] for env in envs]
+        np.testing.assert_allclose(starts[0], starts[1], atol=1e-6)
+        action = np.full(envs[0].action_space.shape, 0.5)
+        for _ in range(5):
+            rows = [env.step(action) for env in envs]
+        assert np.abs(rows[0][0] - rows[1][0]).max() > 1e-3, pair.name
+        assert envs[0].get_wrapper_attr("episode_steps") == 500 and envs[0].action_space.high.max() == 1.0
+        for env in envs:
+            env.close()
+    with pytest.raises(ValueError, match="choose among cup-windy"):
+        pairs.find_pair("walker-on-ice")
+
+
+def test_reward_is_that_of_the_last_control_step():
+    env = pairs.make("cartpole-balance")
+    env.reset(seed=0)
+    assert env.step(np.zeros(1))[1] <= 1.0
