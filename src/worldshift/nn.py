@@ -65,8 +65,8 @@ class Linear(eqx.Module):
 
         Without a scale they get the variance 1 / (mean of fan-in and fan-out), as in DreamerV3.
         """
-        scale = (2 / (n_in + n_out)) ** 0.5 / TRUNCATED_STD if scale is None else scale
-        return cls(scale * jax.random.truncated_normal(key, -2.0, 2.0, (n_in, n_out)), jnp.zeros(n_out))
+        std = (2 / (n_in + n_out)) ** 0.5 / TRUNCATED_STD if scale is None else scale
+        return cls(std * jax.random.truncated_normal(key, -2.0, 2.0, (n_in, n_out)), jnp.zeros(n_out))
 
     def __call__(self, x: Float[Array, "*B I"]) -> Float[Array, "*B O"]:
         product = _dense_bfloat16(x, self.weight) if self.precision == "bfloat16" else x @ self.weight

@@ -31,7 +31,8 @@ def pushed(fast, live):
 
 @pytest.fixture(scope="module")
 def observe(fast):
-    return jax.jit(LayeredReflex(fast).observe)
+    adapter = LayeredReflex(fast)
+    return eqx.filter_jit(lambda state, transition: adapter.observe(state, transition))
 
 
 def openness(adapter, life) -> np.ndarray:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
@@ -14,6 +14,7 @@ from worldshift.run.journal import Journal
 Writer = Callable[[int, dict[str, Any]], None]
 
 
+@runtime_checkable
 class Training(Protocol):
     """What a bar needs to know of a run's configuration."""
 

@@ -149,7 +149,7 @@ def _ours(path: Path) -> Episodes:
 
 def _arrays(file: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with np.load(file) as stored:  # NumPy refuses pickled arrays unless it is told otherwise
             return {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{file} cannot be read, it is cut short or damaged ({error}).") from None
@@ -194,10 +194,11 @@ def _minari(path: Path) -> Episodes:
     file = file if file.is_file() else path / "main_data.hdf5"
     try:
         with h5py.File(file, "r") as store:
-            names = sorted((n for n in store if n.startswith("episode_")), key=lambda n: int(n.split("_")[1]))
+            names = sorted((str(n) for n in store if str(n).startswith("episode_")), key=lambda n: int(n.split("_")[1]))
             episodes = []
             for name in names:
-                group, where = store[name], f"{file}, {name}"
+                group: Any = store[name]
+                where = f"{file}, {name}"
                 for needed in ("observations", "actions"):
                     if needed not in group:
                         raise DataError(f"{where} has no field {needed!r}.")

@@ -7,7 +7,7 @@ learner does its share of updates. How a run is stored and goes on is `rounds`.
 import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -31,8 +31,8 @@ class PretrainDrawConfig:
     task: str = "pendulum-swingup"
     shift: str | None = None
     """A shift that acts all the time, as JSON: an oracle of the target, or with random parameters one draw per body."""
-    size: str = "tiny"
-    """Model size: tiny, small or paper."""
+    size: Literal["tiny", "small", "paper"] = "tiny"
+    """Model size; `paper` has the published widths."""
     seed: int = 1
     agent_steps: int = 120_000
     """Decisions collected in all environments together."""

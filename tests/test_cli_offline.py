@@ -1,0 +1,92 @@
+"""The commands of offline adaptation, as a user types them, from pretraining to an adapted agent."""
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from worldshift import cli
+
+SMALL = (
+    "--learner.batch 4 --learner.length 8 --learner.starts 8 --learner.ensemble 2 --learner.ensemble-units 16 "
+    "--learner.task.horizon 3 --learner.explorer.horizon 3 --num-envs 2 --eval-episodes 2 --random-rounds 1 "
+    "--updates-per-step 0.01 --updates-per-dispatch 5 --agent-steps 1000"
+)
+ADAPT = (
+    "--batch 4 --length 8 --starts 8 --policy.horizon 3 --residual.width 16 --updates 10 --measure-every 5 --episodes 1"
+)
+REVERSED = '{"kind": "ActionSign"}'
+
+
+def run(line: str, *more: str) -> int:
+    return cli.main([*shlex.split(line), *more])
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory) -> dict[str, Path]:
+    """A pretrained agent, and episodes of the target."""
+    root = tmp_path_factory.mktemp("offline")
+    agent, data = root / "agent", root / "target"
+    assert run(f"pretrain --out {agent} {SMALL}") == 0
+    assert run(f"record {data} --agent {agent} --transitions 1200 --shift", REVERSED) == 0
+    return {"agent": agent, "data": data}
+
+
+def test_adapt_in_a_simulated_target(places, tmp_path, capsys):
+    out = tmp_path / "adapted"
+    line = f"adapt residual --agent {places['agent']} --data {places['data']} --out {out} {ADAPT} --json --simulate"
+    assert run(line, REVERSED) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["updates"] for row in found["curve"]] == [0, 5, 10] and found["transitions"] == 1200
+    assert all(np.isfinite(row["held_out_kl"]) and row["target_return"] >= 0 for row in found["curve"])
+    assert found["zero_shot_return"] >= 0
+    assert [json.loads(row) for row in (out / "curve.jsonl").read_text().splitlines()] == found["curve"]
+    assert (out / "residual" / "manifest.json").is_file()
+
+    assert run(f"eval {out} --episodes 2 --json --shift", REVERSED) == 0
+    assert len(json.loads(capsys.readouterr().out)["returns"]) == 2
+
+
+def test_adapt_without_a_simulation_prints_the_held_out_error(places, tmp_path, capsys):
+    out = tmp_path / "adapted"
+    assert run(f"adapt residual --agent {places['agent']} --data {places['data']} --out {out} {ADAPT}") == 0
+    said = capsys.readouterr().out
+    assert "held-out error" in said and "return in the target" not in said
+
+
+def test_recordings_say_how_they_were_made(places, tmp_path, capsys):
+    assert run(f"record {tmp_path / 'random'} --task pendulum-swingup --behaviour random --transitions 500 --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["episodes"] == 1 and found["behaviour"] == "random" and found["shift"] is None
+    about = json.loads((places["data"] / "manifest.json").read_text())["about"]
+    assert about["task"] == "pendulum-swingup" and about["shift"]["kind"] == "ActionSign"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("adapt residual --agent AGENT --data NOWHERE --out NEW", "is not a folder of episodes"),
+        ("adapt residual --agent AGENT --data DATA --out DATA", "exists already"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --transitions 5000", "the data has 1200"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --length 900", "900 observations in a row"),
+        ("adapt residual --agent nobody --data DATA --out NEW", "there is no agent 'nobody'"),
+        ("adapt residual --agent walker-walk-2 --data DATA --out NEW", "is not a DRAW agent"),
+        ("record NEW", "say what to record"),
+        ("record NEW --task pendulum-swingup", "needs an agent"),
+        ("record DATA --task pendulum-swingup --behaviour random --transitions 500", "exists already"),
+        ("record NEW --task cup-fly --behaviour random", "unknown task 'cup-fly'"),
+        ("pretrain --out AGENT --seed 5", "another seed"),
+        ("pretrain --out NEW --agent-steps 0", "agent_steps must be at least 1"),
+        ("eval AGENT --card", "no card of this kind"),
+    ],
+)
+def test_wrong_use_ends_with_a_sentence(places, tmp_path, capsys, line, words):
+    names = {"AGENT": places["agent"], "DATA": places["data"], "NOWHERE": tmp_path / "none", "NEW": tmp_path / "new"}
+    for name, place in names.items():
+        line = line.replace(name, str(place))
+    assert run(line) == 2
+    said = capsys.readouterr()
+    assert words in said.err and said.err.count("\n") == 1 and said.out == ""
+    assert not (tmp_path / "new").exists() or not any((tmp_path / "new").glob("*/manifest.json"))
