@@ -203,7 +203,7 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     rows = tmp_path / "rows"
     assert cli.main(["study", "fast-gains", "--quick", "--out", str(rows), "--json"]) == 0
     found = one_object(capsys.readouterr().out)
-    assert list(found["methods"]) == ["nominal", "frozen", "fast", "oracle"]
+    assert list(found["methods"]) == ["nominal", "frozen", "fast", "layered", "oracle"]
     assert found["file"] == str(rows / "fast-gains-quick.jsonl")
 
     page = tmp_path / "README.md"

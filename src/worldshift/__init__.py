@@ -19,17 +19,24 @@ if TYPE_CHECKING:
     from worldshift.adapt.contract import Command, OnlineAdapter, Telemetry, Transition
     from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig
     from worldshift.adapt.finetune import Finetune, FinetuneConfig
+    from worldshift.adapt.layered import LayeredConfig, LayeredReflex
+    from worldshift.adapt.offline import OfflineConfig
     from worldshift.adapt.reflex import Reflex, ReflexConfig
     from worldshift.agents.agent import Agent, load_agent
+    from worldshift.agents.draw import DrawAgent, DrawConfig, load_draw
     from worldshift.agents.mppi import PlannerConfig
     from worldshift.agents.tdmpc2 import LearnerConfig
     from worldshift.checkpoint import CheckpointError
+    from worldshift.data.episodes import Episode, Episodes, load_episodes, save_episodes
     from worldshift.envs import BatchEnv, make
     from worldshift.envs.from_gym import FromGym
+    from worldshift.run.adapt_offline import adapt_offline, save_adapted
     from worldshift.run.collect import collect
     from worldshift.run.methods import compare
     from worldshift.run.pretrain import PretrainConfig, pretrain
+    from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
     from worldshift.run.protocol import Body, Protocol, read_rows, run_method, write_rows
+    from worldshift.run.record import RecordConfig, record
     from worldshift.run.summary import Summary, summarise
     from worldshift.shifts import Shift, Shifted
 
@@ -46,17 +53,24 @@ _PLACES = {
     "worldshift.adapt.contract": ("Command", "OnlineAdapter", "Telemetry", "Transition"),
     "worldshift.adapt.fast_reflex": ("Calibration", "FastReflex", "FastReflexConfig"),
     "worldshift.adapt.finetune": ("Finetune", "FinetuneConfig"),
+    "worldshift.adapt.layered": ("LayeredConfig", "LayeredReflex"),
+    "worldshift.adapt.offline": ("OfflineConfig",),
     "worldshift.adapt.reflex": ("Reflex", "ReflexConfig"),
     "worldshift.agents.agent": ("Agent", "load_agent"),
+    "worldshift.agents.draw": ("DrawAgent", "DrawConfig", "load_draw"),
     "worldshift.agents.mppi": ("PlannerConfig",),
     "worldshift.agents.tdmpc2": ("LearnerConfig",),
     "worldshift.checkpoint": ("CheckpointError",),
+    "worldshift.data.episodes": ("Episode", "Episodes", "load_episodes", "save_episodes"),
     "worldshift.envs": ("BatchEnv", "make"),
     "worldshift.envs.from_gym": ("FromGym",),
+    "worldshift.run.adapt_offline": ("adapt_offline", "save_adapted"),
     "worldshift.run.collect": ("collect",),
     "worldshift.run.methods": ("compare",),
     "worldshift.run.pretrain": ("PretrainConfig", "pretrain"),
+    "worldshift.run.pretrain_draw": ("PretrainDrawConfig", "pretrain_draw"),
     "worldshift.run.protocol": ("Body", "Protocol", "read_rows", "run_method", "write_rows"),
+    "worldshift.run.record": ("RecordConfig", "record"),
     "worldshift.run.summary": ("Summary", "summarise"),
     "worldshift.shifts": ("Shift", "Shifted"),
 }
@@ -71,18 +85,27 @@ __all__ = [
     "CalibrationError",
     "CheckpointError",
     "Command",
+    "DrawAgent",
+    "DrawConfig",
+    "Episode",
+    "Episodes",
     "FastReflex",
     "FastReflexConfig",
     "Finetune",
     "FinetuneConfig",
     "FromGym",
     "Frozen",
+    "LayeredConfig",
+    "LayeredReflex",
     "LearnerConfig",
+    "OfflineConfig",
     "OnlineAdapter",
     "Oracle",
     "PlannerConfig",
     "PretrainConfig",
+    "PretrainDrawConfig",
     "Protocol",
+    "RecordConfig",
     "Reflex",
     "ReflexConfig",
     "Shift",
@@ -90,16 +113,23 @@ __all__ = [
     "Summary",
     "Telemetry",
     "Transition",
+    "adapt_offline",
     "calibrate",
     "collect",
     "compare",
     "load_agent",
     "load_calibration",
+    "load_draw",
+    "load_episodes",
     "make",
     "pretrain",
+    "pretrain_draw",
     "read_rows",
+    "record",
     "run_method",
+    "save_adapted",
     "save_calibration",
+    "save_episodes",
     "shifts",
     "summarise",
     "write_rows",

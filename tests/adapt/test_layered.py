@@ -95,7 +95,10 @@ def test_anything_non_finite_leaves_everything_alone(fast, pushed, observe, bad,
     good = Transition(obs, Command(action, action), obs + 0.1, zero < 1, zero, zero > 1)
     assert not eqx.tree_equal(observe(state, good)[0].controller, state.controller)
     new, telemetry = observe(state, good._replace(**{where: getattr(good, where).at[1].set(bad)}))
-    assert eqx.tree_equal(new, state)
+    if not np.isfinite(bad):
+        assert eqx.tree_equal(new, state)
+    # A reading that is absurd but finite is a step like any other, weighed down until it does no harm.
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(new, eqx.is_inexact_array)))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(telemetry))
     across, _ = observe(state, good._replace(valid=zero > 1))
     assert eqx.tree_equal(across, state), "across a reset nothing is learned"

@@ -141,7 +141,7 @@ class FastReflex(eqx.Module):
         cov = _posterior(cov, design, self.calibration.inflation / weight)
         theta = self._limit(state.theta + cov @ score * weight / self.calibration.inflation)
 
-        usable = transition.valid & finite(theta, cov, innovation)
+        usable = transition.valid & finite(theta, cov, jnp.mean(innovation**2))
         new = state._replace(
             theta=theta,
             cov=0.5 * (cov + cov.T),
