@@ -203,6 +203,7 @@ class TestSummary:
         back = np.where(np.arange(ON) < 20, 1.0, 1.95)  # 95 % from 20 s on
         s = summarise(world(fast=life(on=back)), PROTOCOL, DT, resamples=20)["fast"]
         assert s.recovery_whole.value == pytest.approx(0.95 * 40 / 60)
+        assert s.recovery_late.value == pytest.approx(0.95)  # from 30 s on
         assert s.recovery.value == pytest.approx(0.95 * 40 / 50)  # from 10 s on
         # Of a trailing 5 s, 3 recovered blocks are 57 %, and it takes all 5 to be above 90 %.
         assert (s.time_to_half.value, s.time_to_90.value) == (23.0, 25.0)

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from worldshift.cli.tables import agents, comparison, harmless, interval, kinds, seconds, share
+from worldshift.cli.tables import agents, comparison, harmless, interval, kinds, number, seconds, share
 from worldshift.run.findings import complete, numbers
 from worldshift.run.kinds_study import KindsStudy, by_kind
 from worldshift.run.study import AgentStudy, AnyStudy
@@ -46,7 +46,18 @@ def section(study: AnyStudy, header: Mapping[str, Any], rows: list[dict]) -> str
         return f"{title}\n\n{harmless(found, steps).markdown()}"  # pyright: ignore[reportArgumentType]
     table = comparison(found, steps).markdown()  # pyright: ignore[reportArgumentType]
     extra = [_fast(found["fast"])] if isinstance(found.get("fast"), Summary) else []  # pyright: ignore
+    if isinstance(paper := found.get("paper"), Summary):
+        extra.append(_paper(paper, cast(Summary, found["nominal"])))
     return "\n\n".join([title, table, *extra])
+
+
+def _paper(s: Summary, nominal: Summary) -> str:
+    """What RWM's protocol asks of paper mode, in a sentence."""
+    return (
+        f"Paper mode: {share(s.recovery_late)} of the lost reward back in the last half of ON; at its end the control "
+        f"error is {number(s.error_ratio, 2)} of the frozen agent's (the healthy body's: "
+        f"{number(nominal.error_ratio, 2)}), and {number(s.excess_error_ratio, 2)} of what the fault added to it."
+    )
 
 
 def _fast(s: Summary) -> str:

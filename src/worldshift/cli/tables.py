@@ -95,7 +95,7 @@ def agents(found: Mapping[str, Mapping[str, Any]]) -> Grid:
     """Base agents."""
     rows = [
         (name, number(a["mean"], 0), number(a["min"], 0), f"{100 * a['saturation']:.1f} %", str(a["episodes"]))
-        for name, a in found.items()
+        for name, a in sorted(found.items())
     ]
     return Grid(("agent", "mean return", "lowest", "saturated actions", "episodes"), rows)
 

@@ -67,8 +67,9 @@ def numbers(study: Study, header: Mapping[str, Any], rows: Rows) -> Numbers:
 
 
 def by_method(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
-    """Rows of each method, in the order of the file."""
-    return {name: [r for r in rows if r["method"] == name] for name in dict.fromkeys(r["method"] for r in rows)}
+    """Rows of each method, agent by agent: the same trials in the same order, whenever each agent was run."""
+    ordered = sorted(rows, key=lambda row: row["agent"])
+    return {name: [r for r in ordered if r["method"] == name] for name in dict.fromkeys(r["method"] for r in rows)}
 
 
 def step_seconds(header: Mapping[str, Any]) -> float:

@@ -66,6 +66,8 @@ class Summary:
     """(method - frozen) / (nominal - frozen) of reward, summed over bodies and ON from `SETTLED_S` after onset on."""
     recovery_whole: Estimate
     """The same over all of ON."""
+    recovery_late: Estimate
+    """The same over the last half of ON, for what learns slowly."""
     oracle_share: Estimate
     """(method - frozen) / (oracle - frozen), from `SETTLED_S` on."""
     time_to_half: Estimate
@@ -155,6 +157,7 @@ def _summary(name: str, courses: Mapping[str, Course], ms: float, resamples: int
         reward=float(own.on["reward"].mean()),
         recovery=share("nominal", settled),
         recovery_whole=share("nominal", 0),
+        recovery_late=share("nominal", own.on["reward"].shape[1] // 2),
         oracle_share=share("oracle", settled),
         time_to_half=back(0.5),
         time_to_90=back(0.9),
