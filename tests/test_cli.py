@@ -49,10 +49,10 @@ def test_help_names_every_command_without_loading_anything(capsys):
     assert run.stdout.splitlines()[-1] == "False"
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
+@pytest.mark.parametrize("verb", [*sorted(cli.VERBS.keys() - {"adapt"}), "adapt reflex", "adapt residual"])
 def test_help_is_the_manual(verb, capsys):
     with pytest.raises(SystemExit) as left:
-        cli.main([verb, "--help"])
+        cli.main([*verb.split(), "--help"])
     out = capsys.readouterr().out
     assert left.value.code == 0 and "--json" in out and f"worldshift {verb}" in out
 
