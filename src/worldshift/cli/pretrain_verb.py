@@ -8,7 +8,6 @@ import tyro
 
 from worldshift.cli.training import Writer, train
 from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
-from worldshift.run.rounds import saved_steps
 
 
 @dataclass(frozen=True)
@@ -33,4 +32,4 @@ class Verb:
         def run(report: Writer) -> None:
             pretrain_draw(self.config, out, resume=not self.fresh, report=report)
 
-        return train(self.config, out, run, saved_steps, fresh=self.fresh, json=self.json)
+        return train(self.config, out, run, fresh=self.fresh, json=self.json)

@@ -8,7 +8,6 @@ import tyro
 
 from worldshift.cli.training import Writer, train
 from worldshift.run.pretrain import PretrainConfig, pretrain
-from worldshift.run.rounds import saved_steps
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Verb:
             pretrain(self.config, out, resume=not self.fresh, report=report)
 
         write = _tensorboard(out) if self.tensorboard else None
-        return train(self.config, out, run, saved_steps, fresh=self.fresh, json=self.json, write=write)
+        return train(self.config, out, run, fresh=self.fresh, json=self.json, write=write)
 
 
 def _tensorboard(out: Path) -> Writer:

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from worldshift.cli.shared import aside, bar_of, emit, say
 from worldshift.run.journal import Journal
+from worldshift.run.rounds import saved_steps
 
 Writer = Callable[[int, dict[str, Any]], None]
 
@@ -40,7 +41,6 @@ def train(
     config: Training,
     out: Path,
     run: Callable[[Writer], Any],
-    saved: Callable[[Path], int],
     *,
     fresh: bool,
     json: bool,
@@ -52,7 +52,7 @@ def train(
         with TrainingBar(config) as told:
             run(_both(told, write))
     except KeyboardInterrupt:
-        steps = saved(out)
+        steps = saved_steps(out)
         where = f"from {steps:,} agent steps" if steps else "from the start, as nothing was saved yet"
         aside().print(f"worldshift: stopped; the same command goes on {where}.", soft_wrap=True)
         return 130

@@ -41,6 +41,13 @@ class Episode(NamedTuple):
     reward: Float32[np.ndarray, " T"] | None = None
     terminated: bool = False
 
+    def first(self, actions: int) -> "Episode":
+        """The beginning of the episode, with at most so many actions; cut short, it has not ended."""
+        if actions >= len(self.action):
+            return self
+        reward = None if self.reward is None else self.reward[:actions]
+        return Episode(self.obs[: actions + 1], self.action[:actions], reward)
+
 
 @dataclass(frozen=True)
 class Episodes:
@@ -66,11 +73,8 @@ class Episodes:
         for e in self.episodes:
             if left <= 0:
                 break
-            n = min(left, len(e.action))
-            whole = n == len(e.action)
-            reward = None if e.reward is None else e.reward[:n]
-            kept.append(Episode(e.obs[: n + 1], e.action[:n], reward, e.terminated and whole))
-            left -= n
+            kept.append(e.first(left))
+            left -= len(e.action)
         return Episodes(tuple(kept), self.about)
 
 

@@ -61,7 +61,7 @@ def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] 
                 if left <= 0:
                     break
                 done += min(left, len(episode.action))
-                yield _cut(episode, left)
+                yield episode.first(left)
                 if report:
                     report(done)
             now += length
@@ -102,10 +102,3 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
         Episode(all_obs[i, : k + 1], all_action[i, :k], all_reward[i, :k] if config.rewards else None, bool(ended[i]))
         for i, k in enumerate(lengths)
     ]
-
-
-def _cut(episode: Episode, left: int) -> Episode:
-    if left >= len(episode.action):
-        return episode
-    reward = None if episode.reward is None else episode.reward[:left]
-    return Episode(episode.obs[: left + 1], episode.action[:left], reward, False)
