@@ -55,14 +55,14 @@ def measure(size: str, transitions: int, updates: int, rounds: int) -> list[dict
     begun = time.perf_counter()
     target = jax.block_until_ready(offline.observe(model, episodes, config.length))
     cache_s = time.perf_counter() - begun
-    obs = jnp.concatenate([jnp.asarray(each) for each, _ in episodes])
+    obs = target.obs
 
     def windows(key: jax.Array, cached: bool) -> offline.Windows:
         if cached:
             return offline.draw_windows(target, config.batch, config.length, key)
         first = target.starts[jax.random.randint(key, (config.batch,), 0, len(target.starts))]
         rows = first[None] + jnp.arange(config.length)[:, None]
-        return model.infer(model.embed(obs[rows])), target.action[rows[:-1]]
+        return offline.Windows(model.infer(model.embed(obs[rows])), target.action[rows[:-1]], obs[rows])
 
     def variant(config: OfflineConfig, cached: bool) -> tuple[Callable[[OfflineState], OfflineState], OfflineState]:
         @eqx.filter_jit
@@ -85,6 +85,7 @@ def measure(size: str, transitions: int, updates: int, rounds: int) -> list[dict
         "residual, cached posteriors": variant(config, True),
         "residual, encoder in every batch": variant(config, False),
         "finetune of the dynamics": variant(replace(config, trains="dynamics"), True),
+        "finetune of everything": variant(replace(config, trains="everything"), True),
         "residual without dreams (horizon 1)": variant(short, True),
         "policy alone (no residual step)": variant(replace(config, trains="nothing"), True),
     }

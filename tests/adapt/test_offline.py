@@ -66,12 +66,14 @@ def test_cached_posteriors_are_the_encoders(agent, target, episodes):
 
 def test_windows_stay_within_an_episode(target, episodes):
     assert len(target.starts) == 6 * (21 - LENGTH + 1)
-    log_posterior, action = offline.draw_windows(target, 500, LENGTH, KEY)
-    assert log_posterior.shape[:2] == (LENGTH, 500) and action.shape == (LENGTH - 1, 500, ACTIONS)
+    windows = offline.draw_windows(target, 500, LENGTH, KEY)
+    assert windows.obs.shape == (LENGTH, 500, OBS) and windows.log_posterior.shape[:2] == (LENGTH, 500)
+    moved = np.diff(windows.obs, axis=0)
+    np.testing.assert_allclose(moved, windows.action * jnp.asarray([1.0, -0.5, 0.2]), atol=1e-5)
     assert ((np.asarray(target.starts) % 21) + LENGTH <= 21).all()
 
 
-@pytest.mark.parametrize("trains", ["residual", "replacement", "dynamics"])
+@pytest.mark.parametrize("trains", ["residual", "replacement", "dynamics", "everything"])
 def test_what_trains_lowers_the_mismatch(agent, target, trains):
     _, before, after = adapted(agent, target, trains=trains)
     assert after < 0.9 * before
@@ -92,6 +94,16 @@ def test_a_finetune_moves_dynamics_and_initial_state_alone(agent, target):
     assert eqx.tree_equal(put_back, agent.model)
 
 
+def test_a_finetune_of_everything_leaves_the_heads(agent, target):
+    """Reward-free data cannot teach what is rewarded, nor when episodes end."""
+    state, *_ = adapted(agent, target, trains="everything")
+    where = lambda m: (m.encoder, m.posterior, m.dynamics, m.initial, m.decoder)  # noqa: E731
+    for mine, theirs in zip(where(state.dynamics)[:3], where(agent.model)[:3], strict=True):
+        assert not eqx.tree_equal(mine, theirs)
+    assert eqx.tree_equal(eqx.tree_at(where, state.dynamics, where(agent.model)), agent.model)
+    assert offline.agent_of(state).model is state.dynamics, "what acts sees with the finetuned encoder"
+
+
 def test_nothing_trains_where_nothing_should(agent, target):
     state, before, after = adapted(agent, target, trains="nothing")
     assert before == after and eqx.tree_equal(state.dynamics, agent.model)
@@ -106,7 +118,7 @@ def test_fresh_and_warm_policies(agent):
 def test_mismatch_by_hand(agent, target):
     """One window, step by step, in NumPy: unimix on both sides, the belief carried without it."""
     model = agent.model
-    log_posterior, action = offline.draw_windows(target, 1, 4, KEY)
+    log_posterior, action, _ = offline.draw_windows(target, 1, 4, KEY)
     kl, latent = offline.mismatch(model, log_posterior, action, jax.random.key(5))
     belief = model.first_belief()[None]
     for t in range(3):

@@ -17,18 +17,24 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from worldshift.adapt.residual import Corrected, ResidualConfig
-from worldshift.agents import imagination
-from worldshift.agents.draw import DrawAgent, pick
+from worldshift.agents import draw, imagination
+from worldshift.agents.draw import DrawAgent, DrawConfig, pick
 from worldshift.agents.imagination import ActorCriticConfig, ActorCriticState, Dream
+from worldshift.data.replay import Batch
 from worldshift.maths import categorical_kl, log_unimix, sample_one_hot
 from worldshift.models.draw import Draw, Latent
 from worldshift.nn import Precision, with_precision
 
-Trains = Literal["residual", "replacement", "dynamics", "nothing"]
+Trains = Literal["residual", "replacement", "dynamics", "everything", "nothing"]
 
 
-Windows = tuple[Float[Array, "T B G C"], Float[Array, "T1 B A"]]
-"""Log-posteriors and actions of B stretches of T moments."""
+class Windows(NamedTuple):
+    """B stretches of T moments."""
+
+    log_posterior: Float[Array, "T B G C"]
+    """Of the source's encoder."""
+    action: Float[Array, "T1 B A"]
+    obs: Float[Array, "T B O"]
 
 
 @dataclass(frozen=True)
@@ -36,8 +42,9 @@ class OfflineConfig:
     """What trains, from what, and how; the defaults are for `tiny` networks on two cores."""
 
     trains: Trains = "residual"
-    """`residual`: a correction (ReDRAW); `replacement`: the same network instead of the dynamics; `dynamics`: finetune;
-    `nothing`: the policy alone goes on in the dreams of the old model."""
+    """`residual`: a correction (ReDRAW); `replacement`: the same network instead of the dynamics; `dynamics`: finetune
+    of the dynamics; `everything`: of encoder, dynamics and decoder with the model's own losses, but for the heads of
+    reward and end, which reward-free data cannot train; `nothing`: the policy alone, in the dreams of the old model."""
     actor: Literal["fresh", "warm"] = "fresh"
     """A policy from scratch, or the one that was trained in the source."""
     residual: ResidualConfig = field(default_factory=ResidualConfig)
@@ -60,6 +67,7 @@ class Target(NamedTuple):
 
     log_posterior: Float[Array, "R G C"]
     action: Float[Array, "R A"]  # of an episode's last row: zeros
+    obs: Float[Array, "R O"]
     starts: Int[Array, " S"]
     """Rows from which a whole window follows within one episode."""
 
@@ -79,7 +87,7 @@ def observe(model: Draw, episodes: list[tuple[np.ndarray, np.ndarray]], length: 
     Raises:
         ValueError: no episode is as long as a window, or the numbers do not fit the model.
     """
-    rows, actions, starts, at = [], [], [], 0
+    rows, actions, seen, starts, at = [], [], [], [], 0
     infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
     for obs, action in episodes:
         if obs.shape[1:] != (model.obs_dim,) or action.shape[1:] != (model.action_dim,):
@@ -88,13 +96,15 @@ def observe(model: Draw, episodes: list[tuple[np.ndarray, np.ndarray]], length: 
                 f"{model.obs_dim} and {model.action_dim}: adapt the agent of this body."
             )
         rows.append(np.asarray(infer(jnp.asarray(obs))))
+        seen.append(obs)
         actions.append(np.concatenate([action, np.zeros_like(action[:1])]))
         starts.append(at + np.arange(max(0, len(obs) - length + 1)))
         at += len(obs)
     first = np.concatenate(starts) if starts else np.zeros(0, int)
     if not len(first):
         raise ValueError(f"no episode of the target data has {length} observations in a row.")
-    return Target(jnp.concatenate(rows), jnp.asarray(np.concatenate(actions), jnp.float32), jnp.asarray(first))
+    action, obs = (jnp.asarray(np.concatenate(each), jnp.float32) for each in (actions, seen))
+    return Target(jnp.concatenate(rows), action, obs, jnp.asarray(first))
 
 
 def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> OfflineState:
@@ -119,6 +129,7 @@ def split(dynamics: Any, trains: Trains) -> tuple[Any, Any]:
         "residual": lambda d: d.network,
         "replacement": lambda d: d.network,
         "dynamics": lambda d: (d.dynamics, d.initial),
+        "everything": lambda d: (d.encoder, d.posterior, d.dynamics, d.initial, d.decoder),
     }
     if trains == "nothing":
         return eqx.partition(dynamics, frozen)
@@ -132,17 +143,17 @@ def _adam(config: OfflineConfig) -> optax.GradientTransformation:
 
 
 def draw_windows(target: Target, batch: int, length: int, key: PRNGKeyArray) -> Windows:
-    """Log-posteriors and actions of windows drawn uniformly."""
+    """Windows drawn uniformly."""
     first = target.starts[jax.random.randint(key, (batch,), 0, len(target.starts))]
     rows = first[None] + jnp.arange(length)[:, None]
-    return target.log_posterior[rows], target.action[rows[:-1]]
+    return Windows(target.log_posterior[rows], target.action[rows[:-1]], target.obs[rows])
 
 
 def mismatch(
     dynamics: Any, log_posterior: Float[Array, "T B G C"], action: Float[Array, "T1 B A"], key: PRNGKeyArray
 ) -> tuple[Float[Array, "T1 B"], Latent]:
     """KL(posterior || predicted) of each step of windows, in nats, and the latents with the beliefs carried along."""
-    model: Draw = dynamics.model if isinstance(dynamics, Corrected) else dynamics
+    model = model_of(dynamics)
     z = model.flat(sample_one_hot(jnp.exp(log_posterior), key))
     first = jnp.broadcast_to(model.first_belief(), z[0].shape)
 
@@ -159,16 +170,15 @@ def mismatch(
 def update(
     state: OfflineState, model: Draw, windows: Windows, key: PRNGKeyArray, config: OfflineConfig
 ) -> tuple[OfflineState, dict[str, Array]]:
-    """One step of what trains, and one of the policy in the dreams of the corrected dynamics.
-
-    `windows` are log-posteriors and actions, as `draw_windows` gives them.
-    """
+    """One step of what trains, and one of the policy in the dreams of the corrected dynamics."""
     k_sample, k_starts, k_dream = jax.random.split(key, 3)
     trained, frozen = split(state.dynamics, config.trains)
 
     def loss(trained: Any) -> tuple[Array, tuple[Array, Latent]]:
         dynamics = with_precision(eqx.combine(trained, frozen), config.precision)
-        kl, latent = mismatch(dynamics, *windows, k_sample)
+        if config.trains == "everything":
+            return _whole_loss(dynamics, windows, config, k_sample)
+        kl, latent = mismatch(dynamics, windows.log_posterior, windows.action, k_sample)
         return jnp.mean(jnp.maximum(kl, config.free_nats)), (jnp.mean(kl), latent)
 
     if config.trains == "nothing":
@@ -196,6 +206,16 @@ def update(
     return OfflineState(dynamics, optimiser, policy, state.updates + 1), {"kl": kl} | logs
 
 
+def _whole_loss(
+    model: Draw, windows: Windows, config: OfflineConfig, key: PRNGKeyArray
+) -> tuple[Array, tuple[Array, Latent]]:
+    """The world model's losses without those of the heads."""
+    unknown = jnp.zeros(windows.action.shape[:2])
+    learner = DrawConfig(heads_weight=0.0, free_nats=config.free_nats)
+    loss, (seen, logs) = draw.model_loss(model, Batch(windows.obs, windows.action, unknown, unknown), learner, key)
+    return loss, (logs["kl"], seen.latent)
+
+
 @eqx.filter_jit
 def update_many(
     state: OfflineState, model: Draw, target: Target, key: PRNGKeyArray, config: OfflineConfig, count: int
@@ -217,12 +237,20 @@ def update_many(
 def held_out_kl(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, windows: int = 256) -> Float[Array, ""]:
     """Mean KL on windows of held-out episodes: whether the correction can express the change."""
     k_windows, k_sample = jax.random.split(key)
-    return jnp.mean(mismatch(dynamics, *draw_windows(target, windows, length, k_windows), k_sample)[0])
+    drawn = draw_windows(target, windows, length, k_windows)
+    model = model_of(dynamics)
+    log_posterior = model.infer(model.embed(drawn.obs))  # its own encoder's, which may have been finetuned
+    return jnp.mean(mismatch(dynamics, log_posterior, drawn.action, k_sample)[0])
 
 
-def agent_of(model: Draw, state: OfflineState) -> DrawAgent:
-    """What is deployed: the frozen encoder and the adapted policy. The dynamics is not needed to act."""
-    return DrawAgent(model, state.policy.nets)
+def model_of(dynamics: Any) -> Draw:
+    """The world model behind what can be advanced."""
+    return dynamics.model if isinstance(dynamics, Corrected) else dynamics
+
+
+def agent_of(state: OfflineState) -> DrawAgent:
+    """What is deployed: the encoder and the adapted policy. The dynamics is not needed to act."""
+    return DrawAgent(model_of(state.dynamics), state.policy.nets)
 
 
 def hold_out(count: int, share: float, key: PRNGKeyArray) -> Bool[np.ndarray, " E"]:

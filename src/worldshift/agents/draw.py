@@ -37,6 +37,8 @@ class DrawConfig:
     epsilon: float = 1e-8
     grad_clip: float = 1000.0
     reconstruction_weight: float = 10.0
+    heads_weight: float = 1.0
+    """Of reward and continue; 0 where there are no rewards to learn from."""
     dynamics_weight: float = 1.5
     representation_weight: float = 0.5
     free_nats: float = 0.125
@@ -147,8 +149,7 @@ def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray)
         ends = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, 1 - batch.terminated))
     loss = (
         config.reconstruction_weight * reconstruction
-        + reward
-        + ends
+        + config.heads_weight * (reward + ends)
         + config.dynamics_weight * floor(dynamics)
         + config.representation_weight * floor(representation)
     )

@@ -8,23 +8,28 @@ from typing import Literal
 import tyro
 
 from worldshift import zoo
-from worldshift.cli.shared import emit, method_progress, say
-from worldshift.cli.tables import COMPARISON_LEGEND, comparison
+from worldshift.cli.shared import emit, method_progress, progress, say
+from worldshift.cli.tables import COMPARISON_LEGEND, Grid, comparison, number
 from worldshift.run.demo import METHODS, ReflexDemo, reflex_demo
+from worldshift.run.demo_residual import ResidualDemo, residual_demo
+
+AGENTS = {"reflex": "walker-walk", "residual": "draw-pendulum-swingup"}
 
 
 @dataclass(frozen=True)
 class Verb:
-    """A shipped walker walks, its motors change mid-walk, and every online method meets the same fault."""
+    """Two acts: a walker whose motors change mid-walk, and a simulator that was wrong."""
 
-    act: tyro.conf.Positional[Literal["reflex"]] = "reflex"
-    """`reflex`: online adaptation, within seconds."""
-    agent: str = "walker-walk"
-    """Another shipped agent, or the directory of a calibrated run of yours."""
+    act: tyro.conf.Positional[Literal["reflex", "residual"]] = "reflex"
+    """`reflex`: online adaptation within seconds, every method on the same fault; `residual`: offline adaptation of a
+    world model and its policy from recorded data without rewards, two minutes."""
+    agent: str | None = None
+    """Another shipped agent, or the directory of a run of yours (calibrated, for the reflex; trained for the source of
+    one of the pairs, for the residual)."""
     seed: int = ReflexDemo.seed
-    """Of the fault's draw and the start poses."""
+    """Of the fault's draw and the start poses, or of data and networks."""
     out: Path = Path("worldshift-demo")
-    """Folder for figure, film strip, GIF and numbers."""
+    """Folder for figures, films and numbers."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -33,20 +38,45 @@ class Verb:
         started = time.monotonic()
         if self.seed < 0:
             raise ValueError(f"a seed is a whole number of at least 0, not {self.seed}.")
-        shipped = zoo.load(self.agent)
+        agent = self.agent or AGENTS[self.act]
+        files = self._reflex(agent) if self.act == "reflex" else self._residual(agent)
+        if not self.json:
+            for path in files:
+                say().print(str(path), soft_wrap=True)
+            say().print(f"[dim]{time.monotonic() - started:.0f} s[/]")
+        return 0
+
+    def _reflex(self, agent: str) -> list[Path]:
+        shipped = zoo.load(agent)
         demo = ReflexDemo.of(shipped, seed=self.seed)
         with method_progress(METHODS, demo.protocol.steps) as report:
             found = reflex_demo(shipped, self.out, demo, report=report)
         if self.json:
             emit(found.as_json(demo, shipped))
-            return 0
+            return found.files
         gains = ", ".join(f"{100 * g:.0f}" for g in found.gains)
         out = say()
         out.print(f"{shipped.task}: fault {self.seed} changes the motors' strengths to {gains} % mid-walk.\n")
         out.print(comparison(found.summaries, demo.protocol.episode_steps).rich())
         out.print(f"[dim]{COMPARISON_LEGEND}[/]")
         out.print("[dim]paper mode learns once an episode: its own protocol is `worldshift study paper-gains`.[/]\n")
-        for path in found.files:
-            out.print(str(path), soft_wrap=True)
-        out.print(f"[dim]{time.monotonic() - started:.0f} s[/]")
-        return 0
+        return found.files
+
+    def _residual(self, agent: str) -> list[Path]:
+        demo = ResidualDemo(seed=self.seed)
+        with progress(demo.updates, "recording the target") as told:
+            found = residual_demo(agent, self.out, demo, report=told)
+        if self.json:
+            emit(found.as_json(agent, demo))
+            return found.files
+        first, last = (row["held_out_kl"] for row in (found.curve[0], found.curve[-1]))
+        errors = {"zero-shot": first, "residual": last}
+        rows = [
+            (name, *(number(r[k], 0) for k in ("mean", "std", "min")), number(errors.get(name), 2))
+            for name, r in found.returns.items()
+        ]
+        out = say()
+        out.print(f"{agent}: {found.transitions:,} transitions recorded in the target, without rewards.\n")
+        out.print(Grid(("method", "return in the target", "std", "lowest", "held-out error (nats)"), rows).rich())
+        out.print(f"[dim]{demo.episodes} episodes each, 500 is the most there is; oracle: trained in the target.[/]\n")
+        return found.files

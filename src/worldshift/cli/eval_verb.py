@@ -27,7 +27,8 @@ class Verb:
     planner: Literal["as-trained", "on", "off"] = "as-trained"
     """Plan with MPPI, or act with the policy alone."""
     shift: str | None = None
-    """A shift that acts all the time: `gain`, or a line of JSON such as '{"kind": "ActuatorGain", "p": -0.3}'."""
+    """A shift that acts all the time: `gain`, or a line of JSON such as '{"kind": "ActuatorGain", "p": -0.3}'. By
+    default nothing, or what a DRAW agent was trained under."""
     fault: int = 0
     """Number of the fault's draw in the first episode, where the shift has random parameters; the others follow it."""
     card: bool = False
@@ -51,7 +52,7 @@ class Verb:
         with aside().status(f"{self.episodes} episodes of {shipped.task}"):
             found = evaluate_agent(shipped, episodes=self.episodes, seed=self.seed, shift=shift, fault=self.fault)
         if self.card:
-            found["card"] = str(zoo.write_card(shipped, found))
+            found["card"] = str(zoo.write_card(shipped.path, found))
         if self.json:
             emit({"agent": shipped.name, "shift": shift.to_dict() if shift else None, **found})
         else:
@@ -60,12 +61,16 @@ class Verb:
 
     def _dreamer(self, shift: Shift | None) -> int:
         """A DRAW agent: ReDRAW's protocol, sampled actions."""
-        if self.card or self.planner == "on":
-            raise ValueError("a DRAW agent has no planner, and no card of this kind: leave --card and --planner out.")
+        if self.planner == "on":
+            raise ValueError("a DRAW agent has no planner: leave --planner out.")
         agent, about = zoo.load_dreamer(self.agent)
-        task = about["training"]["task"]
+        task, trained_under = about["training"]["task"], about["training"].get("shift")
+        if shift is None and trained_under:
+            shift = shift_from(trained_under)
         with aside().status(f"{self.episodes} episodes of {task}"):
             found = evaluate_draw(agent, task, shift, episodes=self.episodes, seed=self.seed)
+        if self.card:
+            found["card"] = str(zoo.write_card(zoo.find(self.agent), found))
         if self.json:
             emit({"agent": self.agent, "shift": shift.to_dict() if shift else None, **found})
         else:

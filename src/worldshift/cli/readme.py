@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from worldshift.cli.tables import agents, comparison, harmless, interval, kinds, number, seconds, share
-from worldshift.run.findings import complete, numbers
-from worldshift.run.kinds_study import KindsStudy, by_kind
-from worldshift.run.study import AgentStudy, AnyStudy
+from worldshift.cli.tables import CASES_LEGEND, interval, number, of_study, seconds, share
+from worldshift.run.findings import numbers
+from worldshift.run.offline_study import OfflineStudy
+from worldshift.run.study import AnyStudy, Study
 from worldshift.run.summary import Summary
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -36,18 +36,15 @@ def rewrite(path: Path, studies: Loaded) -> None:
 def section(study: AnyStudy, header: Mapping[str, Any], rows: list[dict]) -> str:
     """One study in Markdown."""
     title = f"**{study.name}**: {study.about} (`worldshift results {study.name}`)"
-    if isinstance(study, AgentStudy):
-        return f"{title}\n\n{agents({row['agent']: row for row in rows}).markdown()}"
-    if isinstance(study, KindsStudy):
-        return f"{title}\n\n{kinds(by_kind(complete(rows)), study.protocol.episode_steps).markdown()}"
-    found = numbers(study, header, rows)
-    steps = study.protocol.episode_steps
-    if study.shift is None:
-        return f"{title}\n\n{harmless(found, steps).markdown()}"  # pyright: ignore[reportArgumentType]
-    table = comparison(found, steps).markdown()  # pyright: ignore[reportArgumentType]
-    extra = [_fast(found["fast"])] if isinstance(found.get("fast"), Summary) else []  # pyright: ignore
-    if isinstance(paper := found.get("paper"), Summary):
-        extra.append(_paper(paper, cast(Summary, found["nominal"])))
+    table = of_study(study, header, rows).markdown()
+    if isinstance(study, OfflineStudy):
+        return f"{title}\n\n{table}\n\n{CASES_LEGEND[0].upper()}{CASES_LEGEND[1:]}"
+    if not isinstance(study, Study) or study.shift is None:
+        return f"{title}\n\n{table}"
+    found = cast(Mapping[str, Summary], numbers(study, header, rows))
+    extra = [_fast(found["fast"])] if "fast" in found else []
+    if "paper" in found:
+        extra.append(_paper(found["paper"], found["nominal"]))
     return "\n\n".join([title, table, *extra])
 
 

@@ -3,17 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import tyro
 
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
-from worldshift.cli.tables import COMPARISON_LEGEND, agents, comparison, harmless, kinds
-from worldshift.run.findings import Harmless, complete, draw, findings, numbers
-from worldshift.run.kinds_study import KindsStudy, by_kind
-from worldshift.run.study import STUDIES, AgentStudy, AnyStudy, load_study
-from worldshift.run.summary import Summary
+from worldshift.cli.tables import CASES_LEGEND, COMPARISON_LEGEND, of_study
+from worldshift.run.findings import draw, findings
+from worldshift.run.offline_study import OfflineStudy
+from worldshift.run.study import STUDIES, AnyStudy, Study, load_study
 
 
 @dataclass(frozen=True)
@@ -63,18 +62,10 @@ def tell(study: AnyStudy, header: Mapping[str, Any], rows: list[dict], *, json: 
         return
     out = say()
     out.print(f"\n[bold]{study.name}[/]: {study.about}")
-    if isinstance(study, AgentStudy):
-        out.print(agents({row["agent"]: row for row in rows}).rich())
-    elif isinstance(study, KindsStudy):
-        out.print(kinds(by_kind(complete(rows)), study.protocol.episode_steps).rich())
-    elif study.shift is None:
-        out.print(
-            harmless(cast(Mapping[str, Harmless], numbers(study, header, rows)), study.protocol.episode_steps).rich()
-        )
-    else:
-        out.print(
-            comparison(cast(Mapping[str, Summary], numbers(study, header, rows)), study.protocol.episode_steps).rich()
-        )
+    out.print(of_study(study, header, rows).rich())
+    if isinstance(study, OfflineStudy):
+        out.print(f"[dim]{CASES_LEGEND}[/]")
+    elif isinstance(study, Study) and study.shift is not None:
         out.print(f"[dim]{COMPARISON_LEGEND}[/]")
     for name, value in extra.items():
         out.print(f"{name}: {value}", soft_wrap=True)

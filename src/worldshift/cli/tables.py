@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from rich.table import Table
 
 from worldshift.report.stats import Estimate
-from worldshift.run.findings import Harmless
-from worldshift.run.kinds_study import KindSummary
+from worldshift.run.findings import Harmless, complete, numbers
+from worldshift.run.kinds_study import KindsStudy, KindSummary, by_kind
+from worldshift.run.offline_study import LATE, CaseSummary, OfflineStudy, by_case
+from worldshift.run.study import AgentStudy, AnyStudy
 from worldshift.run.summary import Summary
 
 UNKNOWN = "–"
@@ -35,6 +37,21 @@ class Grid:
         """For a README."""
         marks = ["---", *["---:"] * (len(self.header) - 1)]
         return "\n".join("| " + " | ".join(row) + " |" for row in (self.header, marks, *self.rows))
+
+
+def of_study(study: AnyStudy, header: Mapping[str, Any], rows: list[dict]) -> Grid:
+    """The table of a study, whatever kind of study it is."""
+    if isinstance(study, AgentStudy):
+        return agents({row["agent"]: row for row in rows})
+    if isinstance(study, OfflineStudy):
+        return cases(by_case(rows))
+    steps = study.protocol.episode_steps
+    if isinstance(study, KindsStudy):
+        return kinds(by_kind(complete(rows)), steps)
+    found = numbers(study, header, rows)
+    if study.shift is None:
+        return harmless(cast(Mapping[str, Harmless], found), steps)
+    return comparison(cast(Mapping[str, Summary], found), steps)
 
 
 def comparison(methods: Mapping[str, Summary], episode_steps: int) -> Grid:
@@ -89,6 +106,30 @@ def kinds(found: Mapping[str, Mapping[str, KindSummary]], steps: int) -> Grid:
         for kind, each in found.items()
     ]
     return Grid(header, rows)
+
+
+def cases(found: Mapping[str, Mapping[str, CaseSummary]]) -> Grid:
+    """Ways of adapting offline, pair by pair. Returns are in the target, out of 500."""
+    header = ("pair", "method", f"return, last {LATE} of the curve", "of the oracle", "best of the curve", "picked")
+    rows = [
+        (
+            pair,
+            name,
+            interval(s.final, 0),
+            share(Estimate(s.share, math.nan, math.nan, s.final.runs, 1)),
+            number(s.best, 0),
+            number(s.picked, 0),
+        )
+        for pair, each in found.items()
+        for name, s in each.items()
+    ]
+    return Grid(header, rows)
+
+
+CASES_LEGEND = (
+    "returns in the target, mean over seeds with 95 % bootstrap intervals, at most 500; best of the curve: highest "
+    "point of the curve of means; picked: where the held-out error is lowest, which needs no reward of the target."
+)
 
 
 def agents(found: Mapping[str, Mapping[str, Any]]) -> Grid:

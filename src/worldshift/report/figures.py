@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -32,6 +33,11 @@ LOOKS = {
     "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
     "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
     "layered": Look("reflex, layered", "#56B4E9", (0, (8, 1.5)), 1.8),
+}
+OFFLINE_LOOKS = {
+    "oracle": Look("oracle", "#009E73", (0, (6, 1, 1, 1)), 1.4),
+    "zero-shot": Look("zero-shot", "#D55E00", (0, (5, 1.5))),
+    "residual": Look("residual", "#0072B2", "-", 2.2),
 }
 OURS = ("#0072B2", "#56B4E9", "#009E73", "#CC79A7")
 THEIRS = "#444444"
@@ -133,6 +139,43 @@ def training_curves(path: str | os.PathLike[str], tasks: Mapping[str, Training],
         _tidy(axis)
     axes[0].set_ylabel("return")
     _save(figure, path)
+
+
+def by_updates(
+    path: str | os.PathLike[str], rows: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, title: str
+) -> None:
+    """Curves over updates: a row for each quantity, a column for each pair, a line for each way of adapting."""
+    from matplotlib.figure import Figure
+
+    columns = list(dict.fromkeys(pair for each in rows.values() for pair in each))
+    size = (1.2 + 3.0 * max(2, len(columns)), 1.0 + 2.1 * len(rows))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = np.asarray(figure.subplots(len(rows), len(columns), sharex="col", squeeze=False))
+    names = list(dict.fromkeys(case for each in rows.values() for cases in each.values() for case in cases))
+    for i, (quantity, pairs) in enumerate(rows.items()):
+        for j, pair in enumerate(columns):
+            for name, curve in pairs.get(pair, {}).items():
+                _draw(axes[i, j], curve, look_of(name, names))
+            _tidy(axes[i, j])
+        axes[i, 0].set_ylabel(quantity)
+    for j, pair in enumerate(columns):
+        axes[0, j].set_title(pair, fontsize=10)
+        axes[-1, j].set_xlabel("updates")
+    handles, labels = _legend(axes.ravel())
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
+                  title=title, title_fontsize=10)  # fmt: skip
+    _save(figure, path)
+
+
+def look_of(name: str, names: Sequence[str]) -> Look:
+    """How a way of adapting is drawn: the bounds and the residual always alike, others by their place among `names`."""
+    if name in OFFLINE_LOOKS:
+        return OFFLINE_LOOKS[name]
+    free = [n for n in names if n not in OFFLINE_LOOKS]
+    colours = ("#E69F00", "#CC79A7", "#56B4E9", "#000000")
+    styles: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
+    place = free.index(name)
+    return Look(name, colours[place % len(colours)], styles[(place // len(colours)) % len(styles)], 1.4)
 
 
 def _draw(axis, curve: Curve, look: Look) -> None:

@@ -70,7 +70,7 @@ def adapt_offline(
         error = offline.held_out_kl(state.dynamics, unseen, k_measure, config.length)
         row = {"updates": int(state.updates), "held_out_kl": float(error)}
         row |= {name: float(value) for name, value in logs.items()}
-        return row | (measure(offline.agent_of(agent.model, state)) if measure else {})
+        return row | (measure(offline.agent_of(state)) if measure else {})
 
     curve.append(look(state))
     if report:
@@ -85,7 +85,7 @@ def adapt_offline(
             report(done, curve[-1] if curve[-1]["updates"] == done else {k: float(v) for k, v in logs.items()})
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))):
         raise ValueError("the adaptation left the finite numbers; lower the learning rate. Nothing was written.")
-    return Adapted(offline.agent_of(agent.model, state), state.dynamics, curve)
+    return Adapted(offline.agent_of(state), state.dynamics, curve)
 
 
 def save_adapted(path: str | os.PathLike[str], adapted: Adapted, training: dict[str, Any]) -> None:

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from worldshift.report.figures import Curve, Panel, Training, over_body_time, training_curves
+from worldshift.report.figures import Curve, Panel, Training, by_updates, over_body_time, training_curves
 from worldshift.report.stats import Estimate
 from worldshift.run.kinds_study import KindsStudy, by_kind
 from worldshift.run.metrics import Rows, actuation_error, course, harm, trailing
+from worldshift.run.offline_study import OfflineStudy, by_case
 from worldshift.run.protocol import Protocol
 from worldshift.run.study import AgentStudy, AnyStudy, Study
 from worldshift.run.summary import ACTUATION_SMOOTHING_S, REWARD_SMOOTHING_S, Summary, plain, summarise
@@ -43,6 +44,9 @@ def findings(study: AnyStudy, header: Mapping[str, Any], rows: Rows) -> dict[str
     if isinstance(study, KindsStudy):
         kinds = by_kind(complete(rows))
         return base | {"kinds": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in kinds.items()}}
+    if isinstance(study, OfflineStudy):
+        pairs = by_case(rows)
+        return base | {"pairs": {p: {m: plain(s._asdict()) for m, s in each.items()} for p, each in pairs.items()}}
     agents = dict.fromkeys(row["agent"] for row in complete(rows))
     each = {agent: numbers(study, header, [row for row in rows if row["agent"] == agent]) for agent in agents}
     return base | {"methods": plain(numbers(study, header, rows)), "agents": plain(each)}
@@ -140,6 +144,9 @@ def draw(study: AnyStudy, header: Mapping[str, Any], rows: Rows, folder: Path, r
     path = folder / f"{study.name}.png"
     if isinstance(study, AgentStudy):
         training_curves(path, trainings(rows, results / ANCHORS), theirs="TD-MPC2, official (planner on)")
+    elif isinstance(study, OfflineStudy):
+        by_updates(path, {"return in the target": over_updates(rows, "target_return"),
+                          "held-out error (nats)": over_updates(rows, "held_out_kl")}, title=study.about)  # fmt: skip
     elif isinstance(study, Study) and study.shift is not None:
         methods = by_method(complete(rows))
         shown, on = panels(methods, study.protocol, step_seconds(header), error="paper" in study.methods)
@@ -148,6 +155,23 @@ def draw(study: AnyStudy, header: Mapping[str, Any], rows: Rows, folder: Path, r
     else:
         return []
     return [path]
+
+
+def over_updates(rows: Rows, name: str) -> dict[str, dict[str, Curve]]:
+    """Curves by pair and case: mean over seeds, and their range. What is measured once is a level all along."""
+    found: dict[str, dict[str, Curve]] = {}
+    longest = max(row["curve"]["updates"][-1] for row in rows)
+    for pair, case in dict.fromkeys((row["pair"], row["method"]) for row in rows):
+        mine = [row["curve"] for row in rows if (row["pair"], row["method"]) == (pair, case)]
+        if name not in mine[0]:
+            continue
+        values = np.asarray([curve[name] for curve in mine], float)
+        x = np.asarray(mine[0]["updates"], float)
+        if len(x) == 1:
+            x, values = np.asarray([0.0, longest]), np.repeat(values.mean(0, keepdims=True), 2, axis=1)
+        band = (values.min(0), values.max(0)) if len(values) > 1 else (None, None)
+        found.setdefault(pair, {})[case] = Curve(x, values.mean(0), *band)
+    return found
 
 
 def trainings(rows: Rows, anchors: Path) -> dict[str, Training]:

@@ -63,3 +63,15 @@ def find_pair(name: str) -> Pair:
     if name not in PAIRS:
         raise ValueError(f"there is no pair {name!r}: choose among {', '.join(PAIRS)}.")
     return PAIRS[name]
+
+
+def pair_of(task: str) -> Pair:
+    """The pair whose source is that task.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for pair in PAIRS.values():
+        if pair.task == task:
+            return pair
+    raise ValueError(f"{task} is the source of no pair: {', '.join(pair.task for pair in PAIRS.values())} are.")

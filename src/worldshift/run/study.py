@@ -17,6 +17,7 @@ from worldshift.provenance import origin
 from worldshift.run.appraisal import evaluate_agent, training_curve
 from worldshift.run.kinds_study import KindsStudy
 from worldshift.run.methods import compare
+from worldshift.run.offline_study import OfflineStudy
 from worldshift.run.protocol import Body, Protocol, read_rows, write_rows
 from worldshift.shifts import (
     ActuatorGain,
@@ -143,7 +144,7 @@ class AgentStudy:
         return [row], {}
 
 
-AnyStudy = Study | AgentStudy | KindsStudy
+AnyStudy = Study | AgentStudy | KindsStudy | OfflineStudy
 
 UNMATCHED = (
     ("body mass x 1.5", BodyMass(scale=1.5)),

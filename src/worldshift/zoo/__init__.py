@@ -1,7 +1,8 @@
 """The zoo: trained agents that come with the package, each with its calibration, its card and its training curve.
 
-`zoo/<task>-<seed>/` holds `agent/`, `calibration/`, `card.json` and `log.jsonl`. A training run's directory has the
-same layout, so whatever takes the name of a shipped agent takes the path of your own run as well.
+`zoo/<task>-<seed>/` holds `agent/`, `calibration/`, `card.json` and `log.jsonl`; `draw-<task>-<seed>/` the same of an
+agent for offline adaptation, and `draw-<pair>-<seed>/` of its oracle. A training run's directory has the same layout,
+so whatever takes the name of a shipped agent takes the path of your own run as well.
 """
 
 import json
@@ -140,31 +141,31 @@ def fingerprint(agent: Path) -> str:
     return ",".join(sorted(digest[:16] for digest in checkpoint.read_manifest(agent).files.values()))
 
 
-def card_of(shipped: Shipped, evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The card: how the agent was made, and what `evaluation` found."""
-    manifest = checkpoint.read_manifest(shipped.path)
-    log = beside(shipped.path, "log.jsonl")
+def card_of(agent: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The card of the agent whose checkpoint is `agent`: how it was made, and what `evaluation` found."""
+    manifest = checkpoint.read_manifest(agent)
+    training, log = manifest.config["training"], beside(agent, "log.jsonl")
     lines = log.read_text().splitlines() if log.is_file() else []
     last = json.loads(lines[-1]) if lines else {}
     return {
-        "task": shipped.task,
-        "seed": shipped.config.get("seed"),
-        "size": shipped.config.get("size"),
+        "task": training.get("task"),
+        "seed": training.get("seed"),
+        "size": training.get("size"),
         "command": manifest.provenance.get("command"),
-        "agent_steps": last.get("agent_steps", shipped.config.get("agent_steps")),
+        "agent_steps": last.get("agent_steps", training.get("agent_steps")),
         "updates": last.get("updates"),
         "evaluation": evaluation,
-        "fingerprint": fingerprint(shipped.path),
-        "training": shipped.config,
+        "fingerprint": fingerprint(agent),
+        "training": training,
         "provenance": manifest.provenance,
     }
 
 
-def write_card(shipped: Shipped, evaluation: dict[str, Any]) -> Path:
-    """Writes the card beside the agent; returns where."""
-    path = beside(shipped.path, "card.json")
+def write_card(agent: Path, evaluation: dict[str, Any]) -> Path:
+    """Writes the card beside the agent whose checkpoint is `agent`; returns where."""
+    path = beside(agent, "card.json")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(card_of(shipped, evaluation), indent=1, allow_nan=False) + "\n")
+    temporary.write_text(json.dumps(card_of(agent, evaluation), indent=1, allow_nan=False) + "\n")
     os.replace(temporary, path)
     return path

@@ -1,0 +1,68 @@
+"""What a world model expects to happen, beside what happened: the same actions dreamt before and after adaptation.
+
+A dream is rolled out open loop from the first observation of a recorded episode, decoded, and drawn as a body where the
+observations of a task say how the body stands.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from jaxtyping import Float, PRNGKeyArray
+
+from worldshift.data.episodes import Episode
+from worldshift.models.draw import Draw, Latent
+from worldshift.report import film
+from worldshift.run import pairs
+
+POSES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
+    "pendulum-swingup": lambda obs: np.arctan2(obs[1:2], obs[:1]),
+    "cup-catch": lambda obs: obs[:4],
+}
+"""Joint positions, by task, from an observation."""
+
+
+def dream(
+    dynamics: Any, model: Draw, episode: Episode, steps: int, key: PRNGKeyArray, start: int = 0
+) -> Float[np.ndarray, "S1 O"]:
+    """Observations that `dynamics` expects from the moment `start` on, under the actions that were taken.
+
+    Arguments:
+        dynamics: the model itself, or a corrected one.
+        model: encodes the first observation and decodes the latents.
+    """
+    k_first, k_rest = jax.random.split(key)
+    first = model.encode(jnp.asarray(episode.obs[start]), k_first)
+    latent = Latent(first, model.first_belief())
+
+    def step(latent: Latent, row: tuple[jax.Array, PRNGKeyArray]) -> tuple[Latent, jax.Array]:
+        after = dynamics.advance(latent, *row)
+        return after, after.z
+
+    action = jnp.asarray(episode.action[start : start + steps])
+    _, z = jax.lax.scan(step, latent, (action, jax.random.split(k_rest, len(action))))
+    return np.asarray(model.decode(jnp.concatenate([first[None], z])))
+
+
+def pictures(
+    task: str, obs: Float[np.ndarray, "S O"], count: int, dt: float, size: tuple[int, int] = (120, 110)
+) -> list[film.Frame]:
+    """`count` frames, evenly spaced, of a body that stands as the observations say.
+
+    Raises:
+        KeyError: the task's observations do not say how the body stands (see `POSES`).
+    """
+    pose = POSES[task]
+    env = pairs.make(task)
+    env.reset(seed=0)
+    model, data = env.get_wrapper_attr("model"), env.get_wrapper_attr("data")
+    view, frames = film.view_of(model), []
+    for i in np.linspace(0, len(obs) - 1, count).round().astype(int):
+        data.qpos[:] = pose(obs[i])
+        mujoco.mj_forward(model, data)
+        frames.append(film.frame(model, data, size=size, view=view, title=f"{i * dt:.1f} s"))
+    env.close()
+    return frames

@@ -1,0 +1,172 @@
+"""Studies of offline adaptation: returns in the target by number of updates, for every way of adapting.
+
+ReDRAW (arXiv 2504.02252), on equal footing: every case of a study starts from the same shipped source agent and from
+the same recorded target data of a seed, and is measured on the same start poses. The target's own agent, the oracle of
+the pair, records the data and is the bound. Only the measuring reads a reward of the target.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from worldshift import zoo
+from worldshift.adapt.offline import OfflineConfig
+from worldshift.agents.draw import DrawAgent
+from worldshift.data.episodes import Episodes
+from worldshift.report.stats import Estimate, estimate, mean
+from worldshift.run.adapt_offline import adapt_offline
+from worldshift.run.appraisal import acting, evaluate_draw
+from worldshift.run.pairs import Pair, pair_of
+from worldshift.run.record import Behaviour, RecordConfig, record
+
+LATE = 3
+"""Measurements at the end of a curve whose mean is reported: single ones swing."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of adapting, and from what."""
+
+    name: str
+    config: OfflineConfig | None = None
+    """None: nothing is adapted."""
+    oracle: bool = False
+    """Measure the agent that was trained in the target instead."""
+    data: Behaviour = "mixed"
+    transitions: int = 40_000
+
+
+@dataclass(frozen=True)
+class OfflineStudy:
+    """A grid: every source agent x case x seed."""
+
+    name: str
+    about: str
+    agents: tuple[str, ...]
+    cases: tuple[Case, ...]
+    updates: int
+    seeds: tuple[int, ...]
+    """Of data, networks and batches together."""
+    measure_every: int = 500
+    episodes: int = 20
+    """Of one measurement."""
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the cases."""
+        return tuple(case.name for case in self.cases)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """What is run one after another."""
+        return [(agent, method) for agent in self.agents for method in self.methods]
+
+    @property
+    def steps(self) -> int:
+        """Updates of one pair."""
+        return self.updates * len(self.seeds)
+
+    @cached_property
+    def _cases(self) -> dict[str, Case]:
+        return {case.name: case for case in self.cases}
+
+    def quick(self) -> "OfflineStudy":
+        """A few updates on little data from two seeds. Its numbers mean nothing."""
+        cases = tuple(replace(case, transitions=min(case.transitions, 2000)) for case in self.cases)
+        name, agents, seeds = f"{self.name}-quick", self.agents[:1], self.seeds[:2]
+        return replace(
+            self, name=name, agents=agents, cases=cases, updates=20, measure_every=10, seeds=seeds, episodes=2
+        )
+
+    def definition(self) -> dict[str, Any]:
+        """What makes two files of rows comparable."""
+        numbers = {"updates": self.updates, "measure_every": self.measure_every, "episodes": self.episodes}
+        return numbers | {"seeds": list(self.seeds), "cases": {case.name: asdict(case) for case in self.cases}}
+
+    def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
+        """A row for each seed: the curve of updates, held-out error and return in the target."""
+        case, (source, about) = self._cases[method], zoo.load_dreamer(agent)
+        pair = pair_of(about["training"]["task"])
+        rows = []
+        for number, seed in enumerate(self.seeds):
+
+            def measure(agent: DrawAgent, seed: int = seed) -> dict[str, float]:
+                found = evaluate_draw(agent, pair.task, pair.shift, episodes=self.episodes, seed=10_000 + seed)
+                return {"target_return": found["mean"]}
+
+            if case.config is None:
+                measured = zoo.load_dreamer(oracle_of(pair))[0] if case.oracle else source
+                curve = [{"updates": 0} | measure(measured)]
+            else:
+                curve = adapt_offline(
+                    source,
+                    target_data(pair, case.data, seed).first(case.transitions),
+                    case.config,
+                    updates=self.updates,
+                    seed=seed,
+                    measure_every=self.measure_every,
+                    measure=measure,
+                    report=lambda done, _, n=number: report(n * self.updates + done),
+                ).curve
+            report((number + 1) * self.updates)
+            kept = ("updates", "target_return", "held_out_kl", "kl", "return")
+            columns = {k: [float(f"{row[k]:.4g}") for row in curve if k in row] for k in kept}
+            rows.append({"pair": pair.name, "seed": seed, "curve": {k: v for k, v in columns.items() if v}})
+        return rows, {}
+
+
+def oracle_of(pair: Pair) -> str:
+    """The shipped agent that was trained in the target of a pair."""
+    return f"draw-{pair.name}-1"
+
+
+@lru_cache(maxsize=16)
+def target_data(pair: Pair, behaviour: Behaviour, seed: int, transitions: int = 40_000) -> Episodes:
+    """What the oracle of a pair records in the target, or random actions: a function of its arguments alone."""
+    act = None if behaviour == "random" else acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
+    config = RecordConfig(pair.task, pair.shift, transitions, behaviour, seed=seed)
+    return Episodes(tuple(record(config, act)), {})
+
+
+class CaseSummary(NamedTuple):
+    """One case on one pair. Returns are out of 500, intervals over seeds."""
+
+    final: Estimate
+    """Mean of the last `LATE` measurements."""
+    best: float
+    """Highest point of the curve of means over seeds, for judging what choosing a checkpoint could win."""
+    picked: float
+    """Mean over seeds of the return at the lowest held-out error: what choosing without rewards gives."""
+    share: float
+    """Final return over the oracle's; not a number where there is no oracle."""
+
+
+def by_case(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, CaseSummary]]:
+    """Summaries by pair and case."""
+    found: dict[str, dict[str, CaseSummary]] = {}
+    for pair in dict.fromkeys(row["pair"] for row in rows):
+        mine = [row for row in rows if row["pair"] == pair]
+        finals = {
+            name: np.asarray([np.mean(r["curve"]["target_return"][-LATE:]) for r in mine if r["method"] == name])
+            for name in dict.fromkeys(row["method"] for row in mine)
+        }
+        bound = finals["oracle"].mean() if "oracle" in finals else np.nan
+        for name, final in finals.items():
+            curves = [row["curve"] for row in mine if row["method"] == name]
+            found.setdefault(pair, {})[name] = CaseSummary(
+                estimate(final, mean, resamples=2000),
+                float(np.max(np.mean([c["target_return"] for c in curves], axis=0))),
+                float(np.mean([_picked(c) for c in curves])),
+                float(final.mean() / bound),
+            )
+    return found
+
+
+def _picked(curve: Mapping[str, list[float]]) -> float:
+    """The return where the held-out error was lowest; the first measurement, before any update, does not count."""
+    if len(curve["target_return"]) == 1:
+        return curve["target_return"][0]
+    return curve["target_return"][1 + int(np.argmin(curve["held_out_kl"][1:]))]
