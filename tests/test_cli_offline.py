@@ -49,6 +49,18 @@ def test_adapt_in_a_simulated_target(places, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["returns"]) == 2
 
 
+def test_an_agent_is_evaluated_where_it_was_trained(places, tmp_path, capsys):
+    """Without a shift of its own the command takes the one that an oracle was trained under."""
+    oracle = tmp_path / "oracle"
+    assert run(f"pretrain --out {oracle} {SMALL} --shift", REVERSED) == 0
+    capsys.readouterr()
+    lines = (f"eval {oracle} --episodes 2 --json", f"eval {oracle} --episodes 2 --json --shift '{REVERSED}' --card")
+    by_default, asked = (json.loads(capsys.readouterr().out) for line in lines if run(line) == 0)
+    assert by_default["shift"] == asked["shift"] and by_default["returns"] == asked["returns"]
+    card = json.loads((oracle / "card.json").read_text())
+    assert card["evaluation"]["returns"] == asked["returns"] and card["training"]["shift"] == REVERSED
+
+
 def test_adapt_without_a_simulation_prints_the_held_out_error(places, tmp_path, capsys):
     out = tmp_path / "adapted"
     assert run(f"adapt residual --agent {places['agent']} --data {places['data']} --out {out} {ADAPT}") == 0
@@ -79,7 +91,7 @@ def test_recordings_say_how_they_were_made(places, tmp_path, capsys):
         ("record NEW --task cup-fly --behaviour random", "unknown task 'cup-fly'"),
         ("pretrain --out AGENT --seed 5", "another seed"),
         ("pretrain --out NEW --agent-steps 0", "agent_steps must be at least 1"),
-        ("eval AGENT --card", "no card of this kind"),
+        ("eval AGENT --planner on", "has no planner"),
     ],
 )
 def test_wrong_use_ends_with_a_sentence(places, tmp_path, capsys, line, words):

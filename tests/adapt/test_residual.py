@@ -41,13 +41,13 @@ def test_the_published_start_perturbs_the_logits(model, latent):
 
 def test_the_correction_is_added_to_the_logits(model, latent):
     corrected = Corrected(model, ResidualConfig(zero_init=False), key=jax.random.key(4))
-    expected = model.predict(latent, ACTION) + corrected.network(jnp.concatenate([ACTION, latent.z], -1))
+    expected = model.predict(latent, ACTION) + corrected.network(jnp.concatenate([ACTION, latent.z, latent.belief], -1))
     np.testing.assert_allclose(corrected.predict(latent, ACTION), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_a_replacement_forgets_the_old_dynamics(model, latent):
     other = Corrected(model, replace=True, key=jax.random.key(4))
-    expected = other.network(jnp.concatenate([ACTION, latent.z], -1))
+    expected = other.network(jnp.concatenate([ACTION, latent.z, latent.belief], -1))
     np.testing.assert_allclose(other.predict(latent, ACTION), expected, rtol=1e-6)
 
 

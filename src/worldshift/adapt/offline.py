@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 from worldshift.adapt.residual import Corrected, ResidualConfig
 from worldshift.agents import draw, imagination
 from worldshift.agents.draw import DrawAgent, DrawConfig, pick
-from worldshift.agents.imagination import ActorCriticConfig, ActorCriticState, Dream
+from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorCriticState, Dream
 from worldshift.data.replay import Batch
 from worldshift.maths import categorical_kl, log_unimix, sample_one_hot
 from worldshift.models.draw import Draw, Latent
@@ -54,11 +54,14 @@ class OfflineConfig:
     epsilon: float = 1e-8
     grad_clip: float = 1000.0
     free_nats: float = 0.0
-    starts: int = 128
+    starts: int = 64
     """Latents of a batch that dreams start from."""
     held_out: float = 0.1
     """Share of the episodes that is only measured on."""
     policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    average: float = 0.005
+    """Rate at which the policy that is deployed follows the one that trains (1: it is that one); single policies on
+    the way swing much more than their average."""
     precision: Precision = "bfloat16"
 
 
@@ -78,6 +81,8 @@ class OfflineState(NamedTuple):
     dynamics: Any  # Draw or Corrected: whatever can be advanced
     optimiser: optax.OptState
     policy: ActorCriticState
+    averaged: ActorCritic
+    """What is deployed."""
     updates: Int[Array, ""]
 
 
@@ -119,7 +124,7 @@ def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> Offli
     if config.actor == "warm":
         policy = policy._replace(nets=agent.policy, slow=agent.policy.critic)
     trained, _ = split(dynamics, config.trains)
-    return OfflineState(dynamics, _adam(config).init(trained), policy, jnp.zeros((), jnp.int32))
+    return OfflineState(dynamics, _adam(config).init(trained), policy, policy.nets, jnp.zeros((), jnp.int32))
 
 
 def split(dynamics: Any, trains: Trains) -> tuple[Any, Any]:
@@ -203,7 +208,10 @@ def update(
         config.precision,
         k_dream,
     )
-    return OfflineState(dynamics, optimiser, policy, state.updates + 1), {"kl": kl} | logs
+    rate = jnp.maximum(config.average, 1 / (state.updates + 1))
+    follow = lambda old, new: old + rate * (new - old) if eqx.is_array(old) else old  # noqa: E731
+    averaged = jax.tree.map(follow, state.averaged, policy.nets)
+    return OfflineState(dynamics, optimiser, policy, averaged, state.updates + 1), {"kl": kl} | logs
 
 
 def _whole_loss(
@@ -250,7 +258,7 @@ def model_of(dynamics: Any) -> Draw:
 
 def agent_of(state: OfflineState) -> DrawAgent:
     """What is deployed: the encoder and the adapted policy. The dynamics is not needed to act."""
-    return DrawAgent(model_of(state.dynamics), state.policy.nets)
+    return DrawAgent(model_of(state.dynamics), state.averaged)
 
 
 def hold_out(count: int, share: float, key: PRNGKeyArray) -> Bool[np.ndarray, " E"]:

@@ -1,8 +1,9 @@
 """The residual: a small network that corrects the logits of a frozen latent dynamics (ReDRAW, arXiv 2504.02252).
 
-Corrected logits are u + e, with u from the frozen dynamics (z, belief, action) and e from the residual (z, action); the
-corrected probabilities are the belief that is carried on. Deviations, each a setting: the published code starts from a
-random output layer and never mixes with the uniform distribution again (`PAPER`); ours starts from nothing changed.
+Corrected logits are u + e, with u from the frozen dynamics (z, belief, action) and e from the residual; the corrected
+probabilities are the belief that is carried on. Deviations, each a setting: the published residual sees (z, action),
+starts from a random output layer and never mixes with the uniform distribution again (`PAPER`); ours sees the belief as
+well and starts from nothing changed.
 """
 
 from dataclasses import dataclass
@@ -23,13 +24,13 @@ class ResidualConfig:
     width: int = 256
     zero_init: bool = True
     """Start from no correction at all, exactly; otherwise from a random output layer."""
-    belief: bool = False
+    belief: bool = True
     """Give the network the belief as well."""
     unimix: float = UNIMIX
     """Share of the uniform distribution in the corrected probabilities."""
 
 
-PAPER = ResidualConfig(zero_init=False, unimix=0.0)
+PAPER = ResidualConfig(zero_init=False, belief=False, unimix=0.0)
 
 
 class Corrected(eqx.Module):

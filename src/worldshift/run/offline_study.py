@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldshift import zoo
+from worldshift.adapt import residual
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw import DrawAgent
 from worldshift.data.episodes import Episodes
@@ -116,6 +117,50 @@ class OfflineStudy:
             columns = {k: [float(f"{row[k]:.4g}") for row in curve if k in row] for k in kept}
             rows.append({"pair": pair.name, "seed": seed, "curve": {k: v for k, v in columns.items() if v}})
         return rows, {}
+
+
+DREAMERS = ("draw-pendulum-swingup-1",)
+"""The shipped source agents whose pair has an oracle."""
+SEEDS = (2000, 2001, 2002, 2003, 2004)
+"""Never used for tuning, which had 100 to 102."""
+_ONE = OfflineConfig()
+_DYNAMICS = replace(_ONE, trains="dynamics")
+_PUBLISHED = replace(_ONE, residual=residual.PAPER, learning_rate=1e-2)
+_BOUNDS = (Case("zero-shot"), Case("oracle", oracle=True))
+
+OFFLINE_STUDIES = (
+    OfflineStudy(
+        "offline-methods",
+        "40,000 reward-free transitions of the target: ways of adapting, from the same agent and data, fresh actors",
+        DREAMERS,
+        (
+            *_BOUNDS,
+            Case("residual", _ONE),
+            Case("finetune of the dynamics", _DYNAMICS),
+            Case("replacement", replace(_ONE, trains="replacement")),
+            Case("residual as published", _PUBLISHED),
+            Case("finetune of everything", replace(_ONE, trains="everything")),
+        ),
+        updates=4000,
+        seeds=SEEDS,
+    ),
+    OfflineStudy(
+        "offline-data",
+        "how much data of the target, and whose: mixed is half expert, half with bursts of noise",
+        DREAMERS,
+        (
+            *_BOUNDS,
+            Case("residual, 4,000 mixed", _ONE, transitions=4_000),
+            Case("residual, 1,000 mixed", _ONE, transitions=1_000),
+            Case("residual, 40,000 expert", _ONE, data="policy"),
+            Case("residual, 40,000 random", _ONE, data="random"),
+            Case("finetune of the dynamics, 4,000 mixed", _DYNAMICS, transitions=4_000),
+            Case("finetune of the dynamics, 40,000 expert", _DYNAMICS, data="policy"),
+        ),
+        updates=3000,
+        seeds=SEEDS,
+    ),
+)
 
 
 def oracle_of(pair: Pair) -> str:

@@ -17,7 +17,7 @@ from worldshift.provenance import origin
 from worldshift.run.appraisal import evaluate_agent, training_curve
 from worldshift.run.kinds_study import KindsStudy
 from worldshift.run.methods import compare
-from worldshift.run.offline_study import OfflineStudy
+from worldshift.run.offline_study import OFFLINE_STUDIES, OfflineStudy
 from worldshift.run.protocol import Body, Protocol, read_rows, write_rows
 from worldshift.shifts import (
     ActuatorGain,
@@ -202,6 +202,7 @@ STUDIES: dict[str, AnyStudy] = {
             UNMATCHED,
             seeds=tuple(range(2200, 2206)),
         ),
+        *OFFLINE_STUDIES,
     )
 }
 

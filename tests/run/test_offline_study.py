@@ -1,0 +1,135 @@
+"""Offline studies and the demo's second act: the same data for every case, sound summaries, a run from end to end."""
+
+import json
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from worldshift import zoo
+from worldshift.adapt.offline import OfflineConfig
+from worldshift.agents.imagination import ActorCriticConfig
+from worldshift.run.demo_residual import ResidualDemo, residual_demo
+from worldshift.run.dreams import POSES, dream, pictures
+from worldshift.run.findings import draw, findings
+from worldshift.run.offline_study import Case, OfflineStudy, by_case, oracle_of, target_data
+from worldshift.run.pairs import PAIRS, pair_of
+from worldshift.run.protocol import read_rows
+from worldshift.run.study import STUDIES, run_study
+
+AGENT = "draw-pendulum-swingup-1"
+SMALL = OfflineConfig(batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
+CASES = (Case("zero-shot"), Case("residual", SMALL, transitions=1000), Case("oracle", oracle=True))
+STUDY = OfflineStudy("small", "a test", (AGENT,), CASES, updates=4, seeds=(1, 2), measure_every=2, episodes=1)
+PENDULUM = PAIRS["pendulum-reversed"]
+
+
+def row(method, seed, returns, errors=None):
+    curve = {"updates": list(range(len(returns))), "target_return": returns}
+    return {"pair": "p", "method": method, "seed": seed, "curve": curve | ({"held_out_kl": errors} if errors else {})}
+
+
+def test_summaries_by_hand():
+    rows = [
+        row("oracle", 1, [400.0]),
+        row("oracle", 2, [200.0]),
+        row("residual", 1, [0.0, 90.0, 120.0, 150.0, 180.0], [9.0, 2.0, 1.0, 3.0, 4.0]),
+        row("residual", 2, [0.0, 300.0, 240.0, 240.0, 240.0], [0.5, 1.0, 2.0, 3.0, 4.0]),
+    ]
+    found = by_case(rows)["p"]
+    residual = found["residual"]
+    assert residual.final.value == pytest.approx((150 + 240) / 2) and residual.final.runs == 2
+    assert (residual.final.low, residual.final.high) == (150.0, 240.0)
+    assert residual.best == pytest.approx((180 + 240) / 2), "of the mean over seeds, not the mean of the best"
+    assert residual.picked == pytest.approx((120 + 300) / 2), "the measurement before any update does not count"
+    assert residual.share == pytest.approx(195 / 300) and found["oracle"].share == 1.0
+    assert found["oracle"].picked == found["oracle"].best == 300.0
+
+
+def test_target_data_is_a_function_of_its_seed():
+    one, again, other = (target_data(PENDULUM, "mixed", seed, 600) for seed in (1, 1, 2))
+    target_data.cache_clear()
+    afresh = target_data(PENDULUM, "mixed", 1, 600)
+    assert one is again and one.transitions == 600
+    assert all(np.array_equal(a.obs, b.obs) for a, b in zip(one.episodes, afresh.episodes, strict=True))
+    assert not np.array_equal(one.episodes[0].obs, other.episodes[0].obs)
+    assert all(e.reward is None for e in one.episodes)
+
+
+def test_a_study_runs_goes_on_and_is_drawn(tmp_path):
+    path = run_study(STUDY, tmp_path, methods=["residual"])
+    kept = read_rows(path)[1]
+    told = []
+    run_study(STUDY, tmp_path, report=lambda *x: told.append(x))
+    header, rows = read_rows(path)
+    assert rows[: len(kept)] == kept and len(rows) == 6 and told[-1] == (AGENT, "oracle", 8)
+    residual = next(r for r in rows if r["method"] == "residual")
+    assert residual["curve"]["updates"] == [0, 2, 4] and residual["pair"] == "pendulum-reversed"
+    numbers = findings(STUDY, header, rows)
+    assert list(numbers["pairs"]["pendulum-reversed"]) == ["residual", "zero-shot", "oracle"] and json.dumps(numbers)
+    (figure,) = draw(STUDY, header, rows, tmp_path, tmp_path)
+    with Image.open(figure) as picture:
+        assert picture.size[0] > 600
+    with pytest.raises(ValueError, match="another definition"):
+        run_study(replace(STUDY, updates=6), tmp_path)
+
+
+def test_every_case_of_the_shipped_studies_has_its_agents():
+    for study in (s for s in STUDIES.values() if isinstance(s, OfflineStudy)):
+        assert len(set(study.methods)) == len(study.cases) and len(study.seeds) >= 5, study.name
+        for agent in study.agents:
+            _, config = zoo.load_dreamer(agent)
+            pair = pair_of(config["training"]["task"])
+            _, oracle = zoo.load_dreamer(oracle_of(pair))
+            assert json.loads(oracle["training"]["shift"])["kind"] == pair.shift.to_dict()["kind"]
+        quick = study.quick()
+        assert quick.updates < study.updates and quick.methods == study.methods
+
+
+def test_only_sources_of_pairs_have_a_pair():
+    assert all(pair_of(pair.task) is pair for pair in PAIRS.values())
+    with pytest.raises(ValueError, match="walker-walk is the source of no pair"):
+        pair_of("walker-walk")
+
+
+def test_a_dream_begins_in_reality_and_is_drawn():
+    agent, _ = zoo.load_dreamer(AGENT)
+    episode = target_data(PENDULUM, "mixed", 1, 600).episodes[0]
+    dreamt = dream(agent.model, agent.model, episode, 20, jax.random.key(0))
+    assert dreamt.shape == (21, 3) and np.isfinite(dreamt).all()
+    np.testing.assert_allclose(dreamt[0, :2], episode.obs[0, :2], atol=0.25)
+    frames = pictures("pendulum-swingup", dreamt, 3, 0.04)
+    assert len(frames) == 3 and not np.array_equal(frames[0], frames[2])
+
+
+@pytest.mark.parametrize("task", POSES)
+def test_poses_are_the_simulators(task):
+    """Joint positions, up to whole turns, of bodies that moved."""
+    env = pair_of(task).make("source")
+    obs, _ = env.reset(seed=3)
+    for _ in range(10):
+        obs, *_ = env.step(env.action_space.sample())
+    data = env.get_wrapper_attr("data")
+    wrapped = (POSES[task](np.asarray(obs)) - data.qpos + np.pi) % (2 * np.pi) - np.pi
+    np.testing.assert_allclose(wrapped, 0, atol=1e-5)
+    env.close()
+
+
+def test_the_demo_writes_its_pictures(tmp_path):
+    told = []
+    demo = ResidualDemo(transitions=1200, updates=4, measure_every=2, episodes=1, config=SMALL)
+    found = residual_demo(AGENT, tmp_path / "out", demo, report=lambda *x: told.append(x))
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["dreams.png", "numbers.json", "residual.png"]
+    assert set(found.files) == set((tmp_path / "out").iterdir())
+    assert list(found.returns) == ["zero-shot", "residual", "oracle"] and told[0][1] == 0 and told[-1][1] == 4
+    stored = json.loads((tmp_path / "out" / "numbers.json").read_text())
+    assert stored["returns"] == found.returns and [r["updates"] for r in stored["curve"]] == [0, 2, 4]
+    taken = tmp_path / "file"
+    taken.write_text("mine")
+    with pytest.raises(ValueError, match="is a file"):
+        residual_demo(AGENT, taken, demo)
+    with pytest.raises(ValueError, match="is not a DRAW agent"):
+        residual_demo("walker-walk-2", tmp_path / "new", demo)
+    assert not (tmp_path / "new").exists() and taken.read_text() == "mine"
