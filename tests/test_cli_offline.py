@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from worldshift import cli
+from worldshift.agents.draw import PAPER
+from worldshift.cli.pretrain_verb import Verb
 
 SMALL = (
     "--learner.batch 4 --learner.length 8 --learner.starts 8 --learner.ensemble 2 --learner.ensemble-units 16 "
@@ -49,6 +51,22 @@ def test_adapt_in_a_simulated_target(places, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["returns"]) == 2
 
 
+def test_presets_set_what_is_not_said():
+    paper = Verb.defaults(["--preset", "paper", "--seed", "3"])
+    assert paper.config.learner == PAPER and paper.config.size == "paper" and paper.config.updates_per_step == 0.5
+    assert Verb.defaults(["--preset=small"]).config.size == "small" and Verb.defaults([]) == Verb()
+    with pytest.raises(SystemExit):
+        run("pretrain --preset huge")
+
+
+def test_single_numbers_of_a_preset_can_be_changed(tmp_path, capsys):
+    """Refused by the last of them, so that nothing of the preset's size is trained here."""
+    assert (
+        run(f"pretrain --preset paper --learner.length 900 --num-envs 2 --eval-episodes 2 --out {tmp_path / 'p'}") == 2
+    )
+    assert "shorter than windows of 900" in capsys.readouterr().err
+
+
 def test_an_agent_is_evaluated_where_it_was_trained(places, tmp_path, capsys):
     """Without a shift of its own the command takes the one that an oracle was trained under."""
     oracle = tmp_path / "oracle"
@@ -85,6 +103,8 @@ def test_recordings_say_how_they_were_made(places, tmp_path, capsys):
         ("adapt residual --agent AGENT --data DATA --out NEW --length 900", "900 observations in a row"),
         ("adapt residual --agent nobody --data DATA --out NEW", "there is no agent 'nobody'"),
         ("adapt residual --agent walker-walk-2 --data DATA --out NEW", "is not a DRAW agent"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --average 0", "average a rate above 0"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --length 1", "length must be at least 2"),
         ("record NEW", "say what to record"),
         ("record NEW --task pendulum-swingup", "needs an agent"),
         ("record DATA --task pendulum-swingup --behaviour random --transitions 500", "exists already"),

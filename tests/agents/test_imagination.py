@@ -68,6 +68,24 @@ def test_it_does_in_each_state_what_is_paid_there(trained, start):
     assert float(mean[: STARTS // 2].min()) > 0.6 and float(mean[STARTS // 2 :].max()) < -0.6
 
 
+def test_a_rate_is_a_factor_on_both_steps(model, start):
+    state = imagination.init(model, CONFIG, key=jax.random.key(1))
+
+    def moved(rate):
+        after, _ = imagination.improve(
+            state, Stay(), start, paid, always, CONFIG, "float32", jax.random.key(2), jnp.float32(rate)
+        )
+        nets, before = eqx.filter(after.nets, eqx.is_array), eqx.filter(state.nets, eqx.is_array)
+        return jax.tree.map(lambda new, old: np.asarray(new - old), nets, before)
+
+    whole, half, none = moved(1.0), moved(0.5), moved(0.0)
+    assert not any(leaf.any() for leaf in jax.tree.leaves(none))
+    for net in ("actor", "critic"):
+        pairs = list(zip(*(jax.tree.leaves(getattr(each, net)) for each in (whole, half)), strict=True))
+        assert max(np.abs(one).max() for one, _ in pairs) > 1e-4
+        assert all(np.allclose(two, 0.5 * one, atol=1e-7) for one, two in pairs)
+
+
 def test_the_critic_approaches_the_return(trained, start):
     """Paid almost 1 for ever at a discount of 0.99: far below 100 after so few updates, and far above a dream's 5."""
     state, logs = trained

@@ -59,10 +59,20 @@ class OfflineConfig:
     held_out: float = 0.1
     """Share of the episodes that is only measured on."""
     policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    anneal: float = 0.5
+    """Last share of the updates over which the learning rates fall linearly to a tenth (0: never)."""
     average: float = 0.005
     """Rate at which the policy that is deployed follows the one that trains (1: it is that one); single policies on
     the way swing much more than their average."""
     precision: Precision = "bfloat16"
+
+    def __post_init__(self) -> None:
+        """Refuses numbers that cannot be worked with."""
+        for name, least in (("batch", 1), ("starts", 1), ("length", 2)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if not 0 <= self.anneal <= 1 or not 0 < self.average <= 1:
+            raise ValueError("anneal is a share of the updates, between 0 and 1; average a rate above 0, at most 1.")
 
 
 class Target(NamedTuple):
@@ -173,9 +183,17 @@ def mismatch(
 
 
 def update(
-    state: OfflineState, model: Draw, windows: Windows, key: PRNGKeyArray, config: OfflineConfig
+    state: OfflineState,
+    model: Draw,
+    windows: Windows,
+    key: PRNGKeyArray,
+    config: OfflineConfig,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[OfflineState, dict[str, Array]]:
-    """One step of what trains, and one of the policy in the dreams of the corrected dynamics."""
+    """One step of what trains, and one of the policy in the dreams of the corrected dynamics.
+
+    `rate` is a factor on all learning rates.
+    """
     k_sample, k_starts, k_dream = jax.random.split(key, 3)
     trained, frozen = split(state.dynamics, config.trains)
 
@@ -191,7 +209,8 @@ def update(
     else:
         (_, (kl, latent)), grad = eqx.filter_value_and_grad(loss, has_aux=True)(trained)
         step, optimiser = _adam(config).update(grad, state.optimiser)
-        dynamics = eqx.combine(eqx.apply_updates(trained, step), frozen)
+        slowed = jax.tree.map(lambda change: rate * change, step)
+        dynamics = eqx.combine(eqx.apply_updates(trained, slowed), frozen)
     heads = with_precision(model, config.precision)
 
     def paid(dream: Dream) -> Array:
@@ -207,9 +226,10 @@ def update(
         config.policy,
         config.precision,
         k_dream,
+        rate,
     )
-    rate = jnp.maximum(config.average, 1 / (state.updates + 1))
-    follow = lambda old, new: old + rate * (new - old) if eqx.is_array(old) else old  # noqa: E731
+    share = jnp.maximum(config.average, 1 / (state.updates + 1))
+    follow = lambda old, new: old + share * (new - old) if eqx.is_array(old) else old  # noqa: E731
     averaged = jax.tree.map(follow, state.averaged, policy.nets)
     return OfflineState(dynamics, optimiser, policy, averaged, state.updates + 1), {"kl": kl} | logs
 
@@ -226,15 +246,21 @@ def _whole_loss(
 
 @eqx.filter_jit
 def update_many(
-    state: OfflineState, model: Draw, target: Target, key: PRNGKeyArray, config: OfflineConfig, count: int
+    state: OfflineState,
+    model: Draw,
+    target: Target,
+    key: PRNGKeyArray,
+    config: OfflineConfig,
+    count: int,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[OfflineState, dict[str, Array]]:
-    """`count` updates in one dispatch. Logs are means."""
+    """`count` updates in one dispatch, at `rate` times the learning rates. Logs are means."""
     arrays, static = eqx.partition(state, eqx.is_array)
 
     def body(arrays: Any, key: PRNGKeyArray) -> tuple[Any, dict[str, Array]]:
         k_windows, k_update = jax.random.split(key)
         windows = draw_windows(target, config.batch, config.length, k_windows)
-        state, logs = update(eqx.combine(arrays, static), model, windows, k_update, config)
+        state, logs = update(eqx.combine(arrays, static), model, windows, k_update, config, rate)
         return eqx.filter(state, eqx.is_array), logs
 
     arrays, logs = jax.lax.scan(body, arrays, jax.random.split(key, count))

@@ -145,6 +145,7 @@ def improve(
     config: ActorCriticConfig,
     precision: Precision,
     key: PRNGKeyArray,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[ActorCriticState, dict[str, Array]]:
     """One step of actor and critic on dreams from `start`.
 
@@ -152,6 +153,7 @@ def improve(
         dynamics: what is dreamt with; frozen here.
         reward: paid for each action of a dream.
         goes_on: probability that an episode does not end in a latent.
+        rate: factor on both learning rates.
     """
     nets = with_precision(state.nets, precision)
     dream = imagine(dynamics, nets, start, config.horizon, key)
@@ -164,8 +166,8 @@ def improve(
     weight = jnp.cumprod(jnp.concatenate([jnp.ones_like(discount[:1]), discount[1:-1]]), axis=0)
 
     now = jnp.percentile(returns, jnp.array([5.0, 95.0]))
-    rate = jnp.where(state.updates == 0, 1.0, config.spread_rate)
-    spread = state.spread + rate * (now - state.spread)
+    share = jnp.where(state.updates == 0, 1.0, config.spread_rate)
+    spread = state.spread + share * (now - state.spread)
     advantage = (returns - value[:-1]) / jnp.maximum(config.spread_floor, spread[1] - spread[0])
 
     def actor_loss(actor: MLP) -> tuple[Array, Array]:
@@ -187,8 +189,8 @@ def improve(
     critic_grad = eqx.filter_grad(critic_loss)(state.nets.critic)
     actor_step, actor_state = actor_opt.update(actor_grad, state.actor_opt)
     critic_step, critic_state = critic_opt.update(critic_grad, state.critic_opt)
-    actor = eqx.apply_updates(state.nets.actor, actor_step)
-    critic = eqx.apply_updates(state.nets.critic, critic_step)
+    actor = eqx.apply_updates(state.nets.actor, jax.tree.map(lambda step: rate * step, actor_step))
+    critic = eqx.apply_updates(state.nets.critic, jax.tree.map(lambda step: rate * step, critic_step))
     follow = lambda old, new: old + config.slow_rate * (new - old) if eqx.is_array(old) else old  # noqa: E731
     logs = {"return": jnp.mean(returns), "value": jnp.mean(value), "entropy": entropy, "paid": jnp.mean(paid)}
     new = ActorCriticState(

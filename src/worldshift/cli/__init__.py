@@ -52,8 +52,10 @@ def _run(verb: str, arguments: list[str]) -> int:
     # Imported only now, so that --help does not wait for JAX.
     try:
         Verb = importlib.import_module(f"worldshift.cli.{verb}_verb").Verb
-        command = tyro.cli(Verb, prog=f"worldshift {verb}", args=arguments, config=(tyro.conf.FlagCreatePairsOff,))
-        return command.run()
+        # A verb with presets has other defaults for another preset.
+        begun = {"default": Verb.defaults(arguments)} if hasattr(Verb, "defaults") else {}
+        flags = (tyro.conf.FlagCreatePairsOff,)
+        return tyro.cli(Verb, prog=f"worldshift {verb}", args=arguments, config=flags, **begun).run()
     except KeyboardInterrupt:
         _complain("stopped.")
         return 130

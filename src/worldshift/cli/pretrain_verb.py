@@ -1,13 +1,15 @@
 """`worldshift pretrain`: a DRAW world model, its task policy and its explorer, trained in the source."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
+from worldshift.cli.shared import chosen
 from worldshift.cli.training import Writer, train
-from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
+from worldshift.run.pretrain_draw import PRESETS, PretrainDrawConfig, pretrain_draw
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,9 @@ class Verb:
     The same command goes on where it was interrupted, at the latest evaluation.
     """
 
+    preset: Literal["tiny", "small", "paper"] = "tiny"
+    """Network sizes, learner and schedule together: `tiny` trains on two cores, `paper` has the published numbers and
+    wants a GPU. Single numbers of it are changed by the other options."""
     config: Annotated[PretrainDrawConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainDrawConfig)
     out: Path | None = None
     """Directory of the run; runs/draw-<task>-<seed> by default."""
@@ -24,6 +29,12 @@ class Verb:
     """Throw away what is in the directory and start over."""
     json: bool = False
     """Print one JSON object and nothing else."""
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> "Verb":
+        """What the options are where nothing else is said, for the preset that is asked for."""
+        preset = chosen("preset", arguments)
+        return cls(preset=preset, config=PRESETS[preset]) if preset in PRESETS else cls()
 
     def run(self) -> int:
         """Trains, or goes on training."""

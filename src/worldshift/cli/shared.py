@@ -1,7 +1,7 @@
 """What several verbs need: one JSON object on standard output, progress on standard error, shifts by name or JSON."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -28,6 +28,16 @@ def aside() -> Console:
 def emit(found: Mapping[str, Any]) -> None:
     """The one JSON object of `--json`."""
     print(json.dumps(found, allow_nan=False))
+
+
+def chosen(option: str, arguments: Sequence[str]) -> str | None:
+    """The value of `--option` among the words of a command, before anything else of it is understood."""
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if word == f"--{option}":
+            return following
+        if word.startswith(f"--{option}="):
+            return word.partition("=")[2]
+    return None
 
 
 def shift_from(text: str) -> Shift:

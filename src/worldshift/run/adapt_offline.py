@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from worldshift import checkpoint
@@ -77,7 +78,10 @@ def adapt_offline(
         report(0, curve[-1])
     while (done := int(state.updates)) < updates:
         count = min(DISPATCH, updates - done, measure_every - done % measure_every)
-        state, logs = offline.update_many(state, agent.model, target, jax.random.fold_in(k_run, done), config, count)
+        left = (1 - done / updates) / config.anneal if config.anneal else 1.0
+        rate = jnp.clip(left, 0.1, 1.0)
+        key = jax.random.fold_in(k_run, done)
+        state, logs = offline.update_many(state, agent.model, target, key, config, count, rate)
         done += count
         if done % measure_every == 0 or done >= updates:
             curve.append(look(state))

@@ -141,7 +141,7 @@ OFFLINE_STUDIES = (
             Case("residual as published", _PUBLISHED),
             Case("finetune of everything", replace(_ONE, trains="everything")),
         ),
-        updates=4000,
+        updates=3000,
         seeds=SEEDS,
     ),
     OfflineStudy(

@@ -24,7 +24,7 @@ from worldshift.agents.mppi import PlannerConfig
 from worldshift.data.replay import Replay
 from worldshift.models.latent import WorldModel
 from worldshift.run.evaluate import evaluate
-from worldshift.run.rounds import Report, TrainingRun
+from worldshift.run.rounds import Lives, Report, TrainingRun
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,11 @@ class _Run(TrainingRun):
         config, n = self.config, len(self.batch)
         seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n)
         rng = np.random.default_rng([config.seed, self.rounds, 1])
-        obs = self.batch.reset([int(s) for s in seeds])
+        lives = Lives(self.batch, self.replay, seeds)
         key = jax.random.fold_in(self.key, self.rounds)
         agent = self._agent()
         memory = agent.init_memory(n)
-        episodes: list[list[Any]] = [[[obs[i]], [], []] for i in range(n)]
-        returns, totals, logs = [], np.zeros(n), {}
+        logs: dict[str, Any] = {}
         for t in range(self.length):
             due = int(self.owed // config.updates_per_dispatch) * config.updates_per_dispatch
             if due and not explore_at_random:
@@ -174,28 +173,12 @@ class _Run(TrainingRun):
             if explore_at_random:
                 action = rng.uniform(-1, 1, (n, self.action_dim)).astype(np.float32)
             else:
-                action, memory = agent.explore(memory, obs, jax.random.fold_in(key, t))
+                action, memory = agent.explore(memory, lives.obs, jax.random.fold_in(key, t))
                 action = np.asarray(action)
                 self.owed += n * config.updates_per_step
-            step = self.batch.step(action)
-            totals += step.reward
-            for i in range(n):
-                seen, acted, paid = episodes[i]
-                seen.append(step.obs[i])
-                acted.append(action[i])
-                paid.append(step.reward[i])
-                ended = step.terminated[i] or step.truncated[i]
-                if ended or t == self.length - 1:
-                    self.replay.add(np.stack(seen), np.stack(acted), np.asarray(paid), bool(step.terminated[i]))
-                    if ended:  # the round's end cuts the others short
-                        returns.append(totals[i])
-                    totals[i] = 0.0
-                    if t < self.length - 1:
-                        step.obs[i] = self.batch.reset([int(seeds[i]) + t + 1], only=[i])[0]
-                        memory = agent.reset_memory(memory, i)
-                    episodes[i] = [[step.obs[i]], [], []]
-            obs = step.obs
-        return logs, np.asarray(returns)
+            for i in lives.step(action, last=t == self.length - 1):
+                memory = agent.reset_memory(memory, i)
+        return logs, np.asarray(lives.returns)
 
     def _learn(self, count: int, *where: int) -> dict[str, Any]:
         config = self.config

@@ -20,7 +20,7 @@ from worldshift.models.draw import Draw
 from worldshift.run import pairs
 from worldshift.run.appraisal import acting
 from worldshift.run.evaluate import evaluate
-from worldshift.run.rounds import Report, TrainingRun
+from worldshift.run.rounds import Lives, Report, TrainingRun
 from worldshift.shifts import Shift
 
 
@@ -55,6 +55,25 @@ class PretrainDrawConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if not 0 <= self.updates_per_step < float("inf"):
             raise ValueError(f"updates_per_step must be a number of at least 0, not {self.updates_per_step}.")
+
+
+PRESETS = {
+    "tiny": PretrainDrawConfig(),
+    "small": PretrainDrawConfig(
+        size="small", learner=DrawConfig(learning_rate=4e-4, free_nats=0.25, starts=256, ensemble_units=128)
+    ),
+    "paper": PretrainDrawConfig(
+        size="paper",
+        agent_steps=4_500_000,
+        num_envs=4,
+        updates_per_step=0.5,
+        buffer=10_000_000,
+        eval_every=50_000,
+        eval_episodes=100,
+        learner=draw.PAPER,
+    ),
+}
+"""Sizes, learner and schedule that belong together; only `tiny` was trained with yet."""
 
 
 def pretrain_draw(
@@ -131,30 +150,14 @@ class _Run(TrainingRun):
         rng = np.random.default_rng([config.seed, self.rounds, 1])
         collector = DrawAgent(self.state.model, (self.state.explorer or self.state.task).nets)
         key = jax.random.fold_in(jax.random.fold_in(self.key, 2), self.rounds)
-        obs = self.batch.reset([int(s) for s in seeds])
-        episodes: list[list[Any]] = [[[obs[i]], [], []] for i in range(n)]
-        returns, totals = [], np.zeros(n)
+        lives = Lives(self.batch, self.replay, seeds)
         for t in range(self.length):
             if explore_at_random:
                 action = rng.uniform(-1, 1, (n, self.action_dim)).astype(np.float32)
             else:
-                action = np.asarray(collector.act(obs, jax.random.fold_in(key, t)))
-            step = self.batch.step(action)
-            totals += step.reward
-            for i in range(n):
-                seen, acted, paid = episodes[i]
-                seen.append(step.obs[i])
-                acted.append(action[i])
-                paid.append(step.reward[i])
-                if step.terminated[i] or t == self.length - 1:
-                    self.replay.add(np.stack(seen), np.stack(acted), np.asarray(paid), bool(step.terminated[i]))
-                    returns.append(totals[i])
-                    totals[i] = 0.0
-                    if t < self.length - 1:
-                        step.obs[i] = self.batch.reset([int(seeds[i]) + t + 1], only=[i])[0]
-                    episodes[i] = [[step.obs[i]], [], []]
-            obs = step.obs
-        return np.asarray(returns)
+                action = np.asarray(collector.act(lives.obs, jax.random.fold_in(key, t)))
+            lives.step(action, last=t == self.length - 1)
+        return np.asarray(lives.returns)
 
     def _learn(self) -> dict[str, Any]:
         """Brings the updates up to their share of the decisions."""
