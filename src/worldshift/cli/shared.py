@@ -32,7 +32,7 @@ def emit(found: Mapping[str, Any]) -> None:
 
 def chosen(option: str, arguments: Sequence[str]) -> str | None:
     """The value of `--option` among the words of a command, before anything else of it is understood."""
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if word == f"--{option}":
             return following
         if word.startswith(f"--{option}="):

@@ -156,7 +156,7 @@ class _Run(TrainingRun):
 
     def _collect(self, explore_at_random: bool) -> tuple[dict[str, Any], np.ndarray]:
         config, n = self.config, len(self.batch)
-        seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n)
+        seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n).tolist()
         rng = np.random.default_rng([config.seed, self.rounds, 1])
         lives = Lives(self.batch, self.replay, seeds)
         key = jax.random.fold_in(self.key, self.rounds)

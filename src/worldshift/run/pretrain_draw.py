@@ -146,7 +146,7 @@ class _Run(TrainingRun):
 
     def _collect(self, explore_at_random: bool) -> np.ndarray:
         config, n = self.config, len(self.batch)
-        seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n)
+        seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n).tolist()
         rng = np.random.default_rng([config.seed, self.rounds, 1])
         collector = DrawAgent(self.state.model, (self.state.explorer or self.state.task).nets)
         key = jax.random.fold_in(jax.random.fold_in(self.key, 2), self.rounds)

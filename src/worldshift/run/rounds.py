@@ -37,7 +37,7 @@ class Lives:
 
     def __init__(self, batch: BatchEnv, replay: Replay, seeds: Sequence[int]):
         """Resets every environment with its own seed."""
-        self.batch, self.replay, self.seeds = batch, replay, [int(seed) for seed in seeds]
+        self.batch, self.replay, self.seeds = batch, replay, list(seeds)
         self.obs = batch.reset(self.seeds)
         """(N, O), now."""
         self.returns: list[float] = []
