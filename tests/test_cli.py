@@ -18,8 +18,10 @@ import pytest
 from worldshift import cli, zoo
 from worldshift.cli import readme
 from worldshift.cli.training import Pace
+from worldshift.data.episodes import save_episodes
 from worldshift.run import demo, study
 from worldshift.run.protocol import Protocol
+from worldshift.run.record import RecordConfig, record
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -320,9 +322,15 @@ def test_the_readme_has_its_two_commands_first():
 
 @pytest.mark.parametrize("number", range(len(PYTHON)))
 def test_python_in_the_readme_runs(number, tiny_zoo, tmp_path, monkeypatch, capsys):
-    script = tmp_path / "readme.py"
-    script.write_text(PYTHON[number])
+    script, code = tmp_path / "readme.py", PYTHON[number]
     monkeypatch.chdir(tmp_path)
+    if "adapt_offline" in code:  # with an agent and episodes, and shorter
+        name = "draw-pendulum-swingup-1"
+        shutil.copytree(ROOT / "src" / "worldshift" / "zoo" / name, tiny_zoo / name)
+        short = RecordConfig("pendulum-swingup", transitions=1000, behaviour="random")
+        save_episodes(tmp_path / "runs" / "target", record(short, None), {})
+        code = code.replace("updates=3000", "updates=4")
+    script.write_text(code)
     runpy.run_path(str(script))
     said = capsys.readouterr().out
     assert len(said.splitlines()) == (3 if "compare" in PYTHON[number] else 1)

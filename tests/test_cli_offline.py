@@ -2,14 +2,19 @@
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from worldshift import cli
+from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw import PAPER
+from worldshift.agents.imagination import ActorCriticConfig
+from worldshift.cli import demo_verb
 from worldshift.cli.pretrain_verb import Verb
+from worldshift.run.demo_residual import ResidualDemo
 
 SMALL = (
     "--learner.batch 4 --learner.length 8 --learner.starts 8 --learner.ensemble 2 --learner.ensemble-units 16 "
@@ -94,6 +99,19 @@ def test_recordings_say_how_they_were_made(places, tmp_path, capsys):
     assert about["task"] == "pendulum-swingup" and about["shift"]["kind"] == "ActionSign"
 
 
+def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
+    config = OfflineConfig(batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
+    small = partial(ResidualDemo, transitions=1200, updates=4, measure_every=2, episodes=1, config=config)
+    monkeypatch.setattr(demo_verb, "ResidualDemo", small)
+    assert run(f"demo residual --out {tmp_path / 'one'} --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["returns"]) == ["zero-shot", "residual", "oracle"] and found["transitions"] == 1200
+    assert all(Path(file).is_file() for file in found["files"])
+    assert run(f"demo residual --out {tmp_path / 'two'}") == 0
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("zero-shot", "residual", "oracle", "dreams.png"))
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
@@ -112,6 +130,7 @@ def test_recordings_say_how_they_were_made(places, tmp_path, capsys):
         ("pretrain --out AGENT --seed 5", "another seed"),
         ("pretrain --out NEW --agent-steps 0", "agent_steps must be at least 1"),
         ("eval AGENT --planner on", "has no planner"),
+        ("demo residual --agent walker-walk-2 --out NEW", "is not a DRAW agent"),
     ],
 )
 def test_wrong_use_ends_with_a_sentence(places, tmp_path, capsys, line, words):
