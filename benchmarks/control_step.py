@@ -111,11 +111,13 @@ def kinds(size: int) -> dict[str, Callable[[Any], Any]]:
     policy = jax.jit(lambda obs: model.mean_action(model.encode(obs)))
     plan = jax.jit(lambda obs, key: planner.act(planner.init_memory(1), obs[None], key)[0])
     key = jax.random.key(0)
-    fast = FastReflex(agent, calibration, FastReflexConfig(structure="gain+bias"))
+    fast = FastReflex(agent, calibration)  # as shipped: one gain for each actuator
+    offsets = FastReflex(agent, calibration, FastReflexConfig(structure="gain+bias"))
     return {
         ALONE: lambda obs: jax.device_get(policy(obs)),
         "paper reflex": control_loop(Reflex(agent, EPISODE)),
-        "fast reflex, gain+bias": control_loop(fast),
+        "fast reflex": control_loop(fast),
+        "fast reflex, gain+bias": control_loop(offsets),
         "fast reflex, matrix": control_loop(FastReflex(agent, calibration, FastReflexConfig(structure="matrix"))),
         "fast reflex, telemetry too": control_loop(fast, telemetry=True),
         PLAN: lambda obs: jax.device_get(plan(jnp.asarray(obs), key)),

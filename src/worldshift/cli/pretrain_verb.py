@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from worldshift.cli.shared import chosen
 from worldshift.cli.training import Writer, train
-from worldshift.run.pretrain_draw import PRESETS, PretrainDrawConfig, pretrain_draw
+from worldshift.run.pretrain_draw import PRESETS, Preset, PretrainDrawConfig, pretrain_draw
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Verb:
     The same command goes on where it was interrupted, at the latest evaluation.
     """
 
-    preset: Literal["tiny", "small", "paper"] = "tiny"
+    preset: Preset = "tiny"
     """Network sizes, learner and schedule together: `tiny` trains on two cores, `paper` has the published numbers and
     wants a GPU. Single numbers of it are changed by the other options."""
     config: Annotated[PretrainDrawConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainDrawConfig)
@@ -33,8 +33,8 @@ class Verb:
     @classmethod
     def defaults(cls, arguments: Sequence[str]) -> "Verb":
         """What the options are where nothing else is said, for the preset that is asked for."""
-        preset = chosen("preset", arguments)
-        return cls(preset=preset, config=PRESETS[preset]) if preset in PRESETS else cls()
+        asked = chosen("preset", arguments)
+        return next((cls(preset=name, config=config) for name, config in PRESETS.items() if name == asked), cls())
 
     def run(self) -> int:
         """Trains, or goes on training."""

@@ -5,6 +5,7 @@ when a figure is drawn and never opens a window.
 """
 
 import os
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -144,7 +145,10 @@ def training_curves(path: str | os.PathLike[str], tasks: Mapping[str, Training],
 def by_updates(
     path: str | os.PathLike[str], rows: Mapping[str, Mapping[str, Mapping[str, Curve]]], *, title: str
 ) -> None:
-    """Curves over updates: a row for each quantity, a column for each pair, a line for each way of adapting."""
+    """Curves over updates: a row for each quantity, a column for each pair, a line for each way of adapting.
+
+    Errors, whatever is measured in nats, are on a logarithmic axis.
+    """
     from matplotlib.figure import Figure
 
     columns = list(dict.fromkeys(pair for each in rows.values() for pair in each))
@@ -157,13 +161,15 @@ def by_updates(
             for name, curve in pairs.get(pair, {}).items():
                 _draw(axes[i, j], curve, look_of(name, names))
             _tidy(axes[i, j])
+            if "nats" in quantity:
+                axes[i, j].set_yscale("log")
         axes[i, 0].set_ylabel(quantity)
     for j, pair in enumerate(columns):
         axes[0, j].set_title(pair, fontsize=10)
         axes[-1, j].set_xlabel("updates")
     handles, labels = _legend(axes.ravel())
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
-                  title=title, title_fontsize=10)  # fmt: skip
+                  title=textwrap.fill(title, 32 * max(2, len(columns))), title_fontsize=10)  # fmt: skip
     _save(figure, path)
 
 

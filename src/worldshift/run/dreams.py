@@ -4,6 +4,9 @@ A dream is rolled out open loop from the first observation of a recorded episode
 observations of a task say how the body stands.
 """
 
+# MuJoCo is bound from C++ without stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from collections.abc import Callable, Mapping
 from typing import Any
 

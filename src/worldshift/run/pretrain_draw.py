@@ -23,6 +23,8 @@ from worldshift.run.evaluate import evaluate
 from worldshift.run.rounds import Lives, Report, TrainingRun
 from worldshift.shifts import Shift
 
+Preset = Literal["tiny", "small", "paper"]
+
 
 @dataclass(frozen=True)
 class PretrainDrawConfig:
@@ -31,7 +33,7 @@ class PretrainDrawConfig:
     task: str = "pendulum-swingup"
     shift: str | None = None
     """A shift that acts all the time, as JSON: an oracle of the target, or with random parameters one draw per body."""
-    size: Literal["tiny", "small", "paper"] = "tiny"
+    size: Preset = "tiny"
     """Model size; `paper` has the published widths."""
     seed: int = 1
     agent_steps: int = 120_000
@@ -57,7 +59,7 @@ class PretrainDrawConfig:
             raise ValueError(f"updates_per_step must be a number of at least 0, not {self.updates_per_step}.")
 
 
-PRESETS = {
+PRESETS: dict[Preset, PretrainDrawConfig] = {
     "tiny": PretrainDrawConfig(),
     "small": PretrainDrawConfig(
         size="small", learner=DrawConfig(learning_rate=4e-4, free_nats=0.25, starts=256, ensemble_units=128)
