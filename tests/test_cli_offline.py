@@ -77,7 +77,7 @@ def test_an_agent_is_evaluated_where_it_was_trained(places, tmp_path, capsys):
     oracle = tmp_path / "oracle"
     assert run(f"pretrain --out {oracle} {SMALL} --shift", REVERSED) == 0
     capsys.readouterr()
-    lines = (f"eval {oracle} --episodes 2 --json", f"eval {oracle} --episodes 2 --json --shift '{REVERSED}' --card")
+    lines = (f"eval {oracle} --episodes 2 --json --card", f"eval {oracle} --episodes 2 --json --shift '{REVERSED}'")
     by_default, asked = (json.loads(capsys.readouterr().out) for line in lines if run(line) == 0)
     assert by_default["shift"] == asked["shift"] and by_default["returns"] == asked["returns"]
     card = json.loads((oracle / "card.json").read_text())

@@ -94,9 +94,11 @@ def adapted(source, data, trains):
 
 def test_the_residual_reaches_the_optimum(source, data):
     found = adapted(source, data, "residual")
-    assert play(found.agent) == OPTIMUM
+    assert play(found.agent) == OPTIMUM and found.curve[-1]["paid"] > 0.1
     assert found.curve[-1]["held_out_kl"] < 0.3 * found.curve[0]["held_out_kl"]
 
 
 def test_a_replacement_does_not(source, data):
-    assert play(adapted(source, data, "replacement").agent) < OPTIMUM / 2
+    """Whatever its policy happens to do at the door: in its dreams there is nothing to be won."""
+    found = adapted(source, data, "replacement")
+    assert play(found.agent) < OPTIMUM and found.curve[-1]["paid"] < 0.02
