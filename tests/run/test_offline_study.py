@@ -100,7 +100,7 @@ def test_a_dream_begins_in_reality_and_is_drawn():
     dreamt = dream(agent.model, agent.model, episode, 20, jax.random.key(0))
     assert dreamt.shape == (21, 3) and np.isfinite(dreamt).all()
     np.testing.assert_allclose(dreamt[0, :2], episode.obs[0, :2], atol=0.25)
-    frames = pictures("pendulum-swingup", dreamt, 3, 0.04)
+    frames = pictures("pendulum-swingup", dreamt, 3)
     assert len(frames) == 3 and not np.array_equal(frames[0], frames[2])
 
 

@@ -24,7 +24,7 @@ from worldshift.run.adapt_offline import Adapted, adapt_offline
 from worldshift.run.appraisal import evaluate_draw
 from worldshift.run.dreams import POSES, dream, pictures
 from worldshift.run.offline_study import oracle_of, target_data
-from worldshift.run.pairs import make, pair_of
+from worldshift.run.pairs import pair_of
 
 DREAMT = 50
 """Decisions of a dream."""
@@ -136,15 +136,12 @@ def _draw_curve(path: Path, pair: str, returns: dict[str, dict[str, float]], ada
 def _draw_dreams(path: Path, task: str, source: DrawAgent, adapted: Adapted, data: Episodes, seed: int) -> None:
     """Reality in the target, and the same actions dreamt by the model before and after its adaptation."""
     episode, key = _liveliest(data), jax.random.key(seed)
-    env = make(task)
-    dt = float(env.get_wrapper_attr("dt"))
-    env.close()
     rows = {
         "reality": episode.obs[: DREAMT + 1],
         "dream before": dream(source.model, source.model, episode, DREAMT, key),
         "dream after": dream(adapted.dynamics, source.model, episode, DREAMT, key),
     }
-    film_strip({name: pictures(task, obs, FRAMES, dt) for name, obs in rows.items()}, path)
+    film_strip({name: pictures(task, obs, FRAMES) for name, obs in rows.items()}, path)
 
 
 def _liveliest(data: Episodes) -> Episode:

@@ -28,30 +28,28 @@ POSES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
 """Joint positions, by task, from an observation."""
 
 
-def dream(
-    dynamics: Any, model: Draw, episode: Episode, steps: int, key: PRNGKeyArray, start: int = 0
-) -> Float[np.ndarray, "S1 O"]:
-    """Observations that `dynamics` expects from the moment `start` on, under the actions that were taken.
+def dream(dynamics: Any, model: Draw, episode: Episode, steps: int, key: PRNGKeyArray) -> Float[np.ndarray, "S1 O"]:
+    """Observations that `dynamics` expects from an episode's beginning on, under the actions that were taken.
 
     Arguments:
         dynamics: the model itself, or a corrected one.
         model: encodes the first observation and decodes the latents.
     """
     k_first, k_rest = jax.random.split(key)
-    first = model.encode(jnp.asarray(episode.obs[start]), k_first)
+    first = model.encode(jnp.asarray(episode.obs[0]), k_first)
     latent = Latent(first, model.first_belief())
 
     def step(latent: Latent, row: tuple[jax.Array, PRNGKeyArray]) -> tuple[Latent, jax.Array]:
         after = dynamics.advance(latent, *row)
         return after, after.z
 
-    action = jnp.asarray(episode.action[start : start + steps])
+    action = jnp.asarray(episode.action[:steps])
     _, z = jax.lax.scan(step, latent, (action, jax.random.split(k_rest, len(action))))
     return np.asarray(model.decode(jnp.concatenate([first[None], z])))
 
 
 def pictures(
-    task: str, obs: Float[np.ndarray, "S O"], count: int, dt: float, size: tuple[int, int] = (120, 110)
+    task: str, obs: Float[np.ndarray, "S O"], count: int, size: tuple[int, int] = (120, 110)
 ) -> list[film.Frame]:
     """`count` frames, evenly spaced, of a body that stands as the observations say.
 
@@ -62,7 +60,7 @@ def pictures(
     env = pairs.make(task)
     env.reset(seed=0)
     model, data = env.get_wrapper_attr("model"), env.get_wrapper_attr("data")
-    view, frames = film.view_of(model), []
+    view, dt, frames = film.view_of(model), float(env.get_wrapper_attr("dt")), []
     for i in np.linspace(0, len(obs) - 1, count).round().astype(int):
         data.qpos[:] = pose(obs[i])
         mujoco.mj_forward(model, data)
