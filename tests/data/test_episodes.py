@@ -161,3 +161,47 @@ def test_minari(tmp_path):
     (tmp_path / "data" / "main_data.hdf5").write_bytes(b"not hdf5")
     with pytest.raises(DataError, match="cannot be read"):
         load_episodes(tmp_path)
+
+
+def images(count=2, steps=5):
+    rng = np.random.default_rng(1)
+    for _ in range(count):
+        obs, action = rng.normal(size=(steps + 1, 2)).astype(np.float32), np.zeros((steps, 1), np.float32)
+        yield Episode(obs, action, image=rng.integers(0, 256, (steps + 1, 64, 64, 3)).astype(np.uint8))
+
+
+def test_images_stay_bytes(tmp_path):
+    save_episodes(tmp_path / "data", images(), {})
+    found = load_episodes(tmp_path / "data")
+    for ours, theirs in zip(images(), found.episodes, strict=True):
+        np.testing.assert_array_equal(ours.image, theirs.image)
+        assert theirs.image.dtype == np.uint8 and theirs.seen.shape == (6, 64 * 64 * 3 + 2)
+        np.testing.assert_array_equal(theirs.seen[:, -2:], ours.obs)
+        np.testing.assert_array_equal(theirs.seen[3, :12288], ours.image[3].ravel())
+    assert found.first(7).episodes[1].image.shape == (3, 64, 64, 3)
+
+
+def test_images_of_another_kind_are_refused(tmp_path):
+    episode = next(images())
+    with pytest.raises(DataError, match="'image' must be bytes"):
+        save_episodes(tmp_path / "data", [episode._replace(image=episode.image.astype(np.float32))], {})
+    with pytest.raises(DataError, match="5 image"):
+        save_episodes(tmp_path / "data", [episode._replace(image=episode.image[:-1])], {})
+
+
+def test_chunks_with_images_for_an_agent_of_pixels(tmp_path):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (8, 64, 64, 3)).astype(np.uint8)
+    rows = {"image": image, "image_complement": rng.normal(size=(8, 1)), "action": rng.normal(size=(8, 1))}
+    first = np.zeros(8, bool)
+    first[[0, 5]] = True
+    np.savez_compressed(tmp_path / "20250101T000000-a-b-8.npz", **rows, is_first=first)
+    found = load_episodes(tmp_path, pixels=True)
+    assert [len(e.action) for e in found.episodes] == [4, 2]
+    np.testing.assert_array_equal(found.episodes[1].image, image[5:8])
+    np.testing.assert_allclose(found.episodes[1].obs, rows["image_complement"][5:8], rtol=1e-6)
+    with pytest.raises(DataError, match="images only"):
+        load_episodes(tmp_path)
+    np.savez_compressed(tmp_path / "20250101T000000-a-b-8.npz", action=rows["action"], is_first=first, position=image[:, 0, 0])
+    with pytest.raises(DataError, match="has no images"):
+        load_episodes(tmp_path, pixels=True)

@@ -149,3 +149,18 @@ def test_what_is_restored_is_not_shared():
     copy.restore(stored)
     stored["obs"][:] = 0
     assert copy.arrays()["obs"].any()
+
+
+def test_images_are_kept_as_bytes():
+    replay, rng = Replay(7, 1, 100, image=4), np.random.default_rng(0)
+    obs = np.concatenate([rng.integers(0, 256, (6, 4)), rng.normal(size=(6, 3))], 1).astype(np.float32)
+    replay.add(obs, np.zeros((5, 1)), np.zeros(5), False)
+    assert replay.arrays()["image"].dtype == np.uint8
+    batch = replay.sample(rng, 2, 5)
+    np.testing.assert_array_equal(batch.obs[0, :, 0], obs)
+    again = Replay(7, 1, 100, image=4)
+    again.restore(replay.arrays())
+    np.testing.assert_array_equal(again.sample(rng, 2, 5).obs, batch.obs)
+    mean, spread = replay.spread()
+    np.testing.assert_allclose(mean, obs[:, 4:].mean(0), rtol=1e-5)
+    np.testing.assert_allclose(spread, obs[:, 4:].std(0), rtol=1e-5)

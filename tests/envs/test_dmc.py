@@ -235,3 +235,16 @@ def test_no_display_no_gl_no_warning():
     code = "from worldshift import envs; env = envs.make('cup-catch'); print(env.reset(seed=0)[0].shape)"
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 0 and run.stdout == "(8,)\n" and run.stderr == "", run.stderr
+
+
+def test_angles_of_free_hinges_within_a_turn():
+    """The shoulder of the reacher counts its turns, unless it is read as an encoder reads it."""
+    counted, wrapped = envs.make("reacher-easy"), envs.make("reacher-easy", wrap_angles=True)
+    rows = []
+    for env in (counted, wrapped):
+        env.reset(seed=0)
+        rows.append([env.step(np.ones(2))[0] for _ in range(200)])
+    ours, theirs = np.asarray(rows[1]), np.asarray(rows[0])
+    assert np.abs(theirs[:, 0]).max() > 2 * np.pi and np.abs(ours[:, 0]).max() <= np.pi + 1e-6
+    np.testing.assert_allclose(np.exp(1j * ours[:, 0]), np.exp(1j * theirs[:, 0]), atol=1e-4)
+    np.testing.assert_allclose(ours[:, 1:], theirs[:, 1:], atol=1e-6)

@@ -94,6 +94,40 @@ def test_an_oracle_is_trained_under_the_shift(tmp_path):
     assert np.abs(obs[0][100] - obs[1][100]).max() > 0.01
 
 
+def test_observations_are_standardised_by_what_random_actions_showed(run, tmp_path):
+    agent, _ = load_draw(run[0] / "agent")
+    replay = checkpoint.load(run[0] / "state", part="replay")[0]["obs"][: 2 * 501]
+    np.testing.assert_allclose(agent.model.centre, replay.mean(0), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(agent.model.scale, replay.std(0), rtol=1e-4)
+    plain = pretrain_draw(replace(CONFIG, agent_steps=1000, standardise=False), tmp_path / "run")
+    assert (np.asarray(load_draw(plain)[0].model.scale) == 1).all()
+
+
+def test_a_training_begins_from_another_agent(run, tmp_path):
+    """Without updates it is the same agent, and its own policy collects from the first round on."""
+    same = replace(CONFIG, agent_steps=1000, updates_per_step=0.0, begin_from=str(run[0]), task_share=1.0)
+    agent, _ = load_draw(pretrain_draw(same, tmp_path / "run"))
+    theirs, _ = load_draw(run[0] / "agent")
+    assert eqx.tree_equal(agent, theirs)
+    with pytest.raises(ValueError, match="another body"):
+        pretrain_draw(replace(same, task="reacher-easy"), tmp_path / "other")
+
+
+def test_who_collects(tmp_path):
+    """Explorer and task policy differ in what they do from the same poses; their shares are as asked for."""
+    actions = {}
+    for share in (0.0, 0.5, 1.0):
+        config = replace(CONFIG, agent_steps=2000, task_share=share, updates_per_step=0.0)
+        pretrain_draw(config, tmp_path / str(share))
+        rows = checkpoint.load(tmp_path / str(share) / "state", part="replay")[0]["action"]
+        actions[share] = rows.reshape(2, 2, 501)[1]  # the second round, by environment
+    np.testing.assert_array_equal(actions[0.5][0], actions[1.0][0])
+    np.testing.assert_array_equal(actions[0.5][1], actions[0.0][1])
+    assert np.abs(actions[0.0] - actions[1.0]).max() > 0.1
+    with pytest.raises(ValueError, match="task_share"):
+        replace(CONFIG, task_share=1.5)
+
+
 @pytest.mark.parametrize("wrong", [{"agent_steps": 0}, {"num_envs": 0}, {"updates_per_step": -1.0}])
 def test_numbers_that_cannot_be_meant(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):

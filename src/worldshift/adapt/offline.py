@@ -5,7 +5,7 @@ policy starts (`actor`). No reward of the target is read. Deviations: the poster
 once, as the encoder is frozen; windows, dreams and both updates are one compiled call, many updates to a dispatch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -34,7 +34,7 @@ class Windows(NamedTuple):
     log_posterior: Float[Array, "T B G C"]
     """Of the source's encoder."""
     action: Float[Array, "T1 B A"]
-    obs: Float[Array, "T B O"]
+    obs: Float[Array, "T B O"] | None
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Target(NamedTuple):
 
     log_posterior: Float[Array, "R G C"]
     action: Float[Array, "R A"]  # of an episode's last row: zeros
-    obs: Float[Array, "R O"]
+    obs: Float[Array, "R O"] | None
+    """Kept only where an encoder trains."""
     starts: Int[Array, " S"]
     """Rows from which a whole window follows within one episode."""
 
@@ -96,13 +97,15 @@ class OfflineState(NamedTuple):
     updates: Int[Array, ""]
 
 
-def observe(model: Draw, episodes: list[tuple[np.ndarray, np.ndarray]], length: int) -> Target:
-    """Encodes episodes of observations (T+1, O) and actions (T, A) once and for all.
+def observe(
+    model: Draw, episodes: Iterable[tuple[np.ndarray, np.ndarray]], length: int, *, keep: bool = False
+) -> Target:
+    """Encodes episodes of observations (T+1, O) and actions (T, A) once and for all; with `keep` they stay at hand.
 
     Raises:
         ValueError: no episode is as long as a window, or the numbers do not fit the model.
     """
-    rows, actions, seen, starts, at = [], [], [], [], 0
+    rows, actions, seen, starts, at = [], [], [], [np.zeros(0, int)], 0
     infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
     for obs, action in episodes:
         if obs.shape[1:] != (model.obs_dim,) or action.shape[1:] != (model.action_dim,):
@@ -111,14 +114,16 @@ def observe(model: Draw, episodes: list[tuple[np.ndarray, np.ndarray]], length: 
                 f"{model.obs_dim} and {model.action_dim}: adapt the agent of this body."
             )
         rows.append(np.asarray(infer(jnp.asarray(obs))))
-        seen.append(obs)
         actions.append(np.concatenate([action, np.zeros_like(action[:1])]))
         starts.append(at + np.arange(max(0, len(obs) - length + 1)))
         at += len(obs)
-    first = np.concatenate(starts) if starts else np.zeros(0, int)
+        if keep:
+            seen.append(obs)
+    first = np.concatenate(starts)
     if not len(first):
         raise ValueError(f"no episode of the target data has {length} observations in a row.")
-    action, obs = (jnp.asarray(np.concatenate(each), jnp.float32) for each in (actions, seen))
+    action = jnp.asarray(np.concatenate(actions), jnp.float32)
+    obs = jnp.asarray(np.concatenate(seen), jnp.float32) if keep else None
     return Target(jnp.concatenate(rows), action, obs, jnp.asarray(first))
 
 
@@ -161,7 +166,7 @@ def draw_windows(target: Target, batch: int, length: int, key: PRNGKeyArray) -> 
     """Windows drawn uniformly."""
     first = target.starts[jax.random.randint(key, (batch,), 0, len(target.starts))]
     rows = first[None] + jnp.arange(length)[:, None]
-    return Windows(target.log_posterior[rows], target.action[rows[:-1]], target.obs[rows])
+    return Windows(target.log_posterior[rows], target.action[rows[:-1]], None if target.obs is None else target.obs[rows])
 
 
 def mismatch(
@@ -228,9 +233,7 @@ def update(
         k_dream,
         rate,
     )
-    share = jnp.maximum(config.average, 1 / (state.updates + 1))
-    follow = lambda old, new: old + share * (new - old) if eqx.is_array(old) else old  # noqa: E731
-    averaged = jax.tree.map(follow, state.averaged, policy.nets)
+    averaged = imagination.follow(state.averaged, policy.nets, config.average, state.updates)
     return OfflineState(dynamics, optimiser, policy, averaged, state.updates + 1), {"kl": kl} | logs
 
 
@@ -273,8 +276,9 @@ def held_out_kl(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, w
     k_windows, k_sample = jax.random.split(key)
     drawn = draw_windows(target, windows, length, k_windows)
     model = model_of(dynamics)
-    log_posterior = model.infer(model.embed(drawn.obs))  # its own encoder's, which may have been finetuned
-    return jnp.mean(mismatch(dynamics, log_posterior, drawn.action, k_sample)[0])
+    if drawn.obs is not None:  # its own encoder's, which may have been finetuned
+        drawn = drawn._replace(log_posterior=model.infer(model.embed(drawn.obs)))
+    return jnp.mean(mismatch(dynamics, drawn.log_posterior, drawn.action, k_sample)[0])
 
 
 def model_of(dynamics: Any) -> Draw:

@@ -22,7 +22,7 @@ from worldshift.agents import imagination
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorCriticState, Dream
 from worldshift.agents.plan2explore import Ensemble
 from worldshift.data.replay import Batch
-from worldshift.maths import categorical_kl, log_unimix, soft_cross_entropy, straight_through, symlog
+from worldshift.maths import categorical_kl, log_unimix, soft_cross_entropy, straight_through
 from worldshift.models.draw import SIZES, UNIMIX, Draw, Latent
 from worldshift.nn import Precision, with_precision
 
@@ -37,6 +37,8 @@ class DrawConfig:
     epsilon: float = 1e-8
     grad_clip: float = 1000.0
     reconstruction_weight: float = 10.0
+    """Of the vector; squared errors are summed over its numbers."""
+    image_weight: float = 1.0
     heads_weight: float = 1.0
     """Of reward and continue; 0 where there are no rewards to learn from."""
     dynamics_weight: float = 1.5
@@ -50,6 +52,8 @@ class DrawConfig:
     ensemble_lr: float = 1e-3
     explore: bool = True
     """Train an explorer, and collect with it; without, the task's own policy collects."""
+    average: float = 0.005
+    """Rate at which the deployed policy follows the one that trains (1: it is that one)."""
     task: ActorCriticConfig = field(default_factory=ActorCriticConfig)
     explorer: ActorCriticConfig = field(default_factory=lambda: ActorCriticConfig(spread_floor=0.01))
     precision: Precision = "bfloat16"
@@ -65,6 +69,7 @@ PAPER = DrawConfig(
     ensemble=8,
     ensemble_units=512,
     ensemble_lr=1e-4,
+    average=1.0,
     task=_BEHAVIOUR,
     explorer=_BEHAVIOUR,
 )
@@ -76,6 +81,8 @@ class DrawState(NamedTuple):
     model: Draw
     model_opt: optax.OptState
     task: ActorCriticState
+    averaged: ActorCritic
+    """The task's policy as it is deployed."""
     explorer: ActorCriticState | None
     ensemble: Ensemble | None
     ensemble_opt: optax.OptState
@@ -95,10 +102,12 @@ def init(model: Draw, config: DrawConfig, *, key: PRNGKeyArray) -> DrawState:
     """An untrained learner around `model`."""
     k_task, k_explorer, k_ensemble = jax.random.split(key, 3)
     ensemble = Ensemble(model, config.ensemble, config.ensemble_units, key=k_ensemble) if config.explore else None
+    task = imagination.init(model, config.task, key=k_task)
     return DrawState(
         model,
         _model_adam(config).init(eqx.filter(model, eqx.is_array)),
-        imagination.init(model, config.task, key=k_task),
+        task,
+        task.nets,
         imagination.init(model, config.explorer, key=k_explorer) if config.explore else None,
         ensemble,
         _ensemble_adam(config).init(eqx.filter(ensemble, eqx.is_array)),
@@ -141,19 +150,23 @@ def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray)
     dynamics = categorical_kl(sg(seen.log_posterior), seen.log_prior)[1:]
     representation = categorical_kl(seen.log_posterior, sg(seen.log_prior))[1:]
     floor = lambda kl: jnp.mean(jnp.maximum(kl, config.free_nats))  # noqa: E731
-    reconstruction = jnp.mean(jnp.sum((model.decoder(z) - symlog(batch.obs)) ** 2, axis=-1))
+    squared = (model.decoder(z) - model.standard(batch.obs)) ** 2
+    image, vector = (jnp.mean(jnp.sum(x, -1)) for x in jnp.split(squared, [model.image_dim], axis=-1))
     reward = jnp.mean(soft_cross_entropy(model.reward_head(z[1:]), batch.reward, -span, span))
     ends = jnp.zeros(())
     if model.continue_head is not None:
         logits = model.continue_head(z[1:])[..., 0]
         ends = jnp.mean(optax.sigmoid_binary_cross_entropy(logits, 1 - batch.terminated))
     loss = (
-        config.reconstruction_weight * reconstruction
+        config.reconstruction_weight * vector
+        + config.image_weight * image
         + config.heads_weight * (reward + ends)
         + config.dynamics_weight * floor(dynamics)
         + config.representation_weight * floor(representation)
     )
-    logs = {"reconstruction": reconstruction, "reward": reward, "kl": jnp.mean(dynamics), "continue": ends}
+    logs = {"reconstruction": vector, "reward": reward, "kl": jnp.mean(dynamics), "continue": ends}
+    if model.pixels:
+        logs["image"] = image
     return loss, (seen, logs)
 
 
@@ -200,7 +213,8 @@ def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig
             explorer, *dream_with, curious, frozen.goes_on, config.explorer, config.precision, k_explorer
         )
         logs |= {f"explorer_{name}": value for name, value in told.items()} | {"ensemble": spread}
-    return DrawState(model, model_opt, task, explorer, ensemble, ensemble_opt, state.updates + 1), logs
+    averaged = imagination.follow(state.averaged, task.nets, config.average, state.updates)
+    return DrawState(model, model_opt, task, averaged, explorer, ensemble, ensemble_opt, state.updates + 1), logs
 
 
 @eqx.filter_jit
@@ -264,6 +278,7 @@ def save_agent(
         "obs_dim": agent.model.obs_dim,
         "action_dim": agent.model.action_dim,
         "episodic": agent.model.continue_head is not None,
+        "pixels": agent.model.pixels,
         "training": dict(training),
     }
     tree = {"model": eqx.filter(agent.model, eqx.is_array), "policy": eqx.filter(agent.policy, eqx.is_array)}
@@ -282,7 +297,7 @@ def load_draw(path: str | os.PathLike[str]) -> tuple[DrawAgent, dict[str, Any]]:
         raise checkpoint.CheckpointError(f"checkpoint {path} is not a DRAW agent, which is wanted here.")
 
     def build(key: PRNGKeyArray) -> DrawAgent:
-        names = ("obs_dim", "action_dim", "size", "episodic")
+        names = ("obs_dim", "action_dim", "size", "episodic", "pixels")
         model = Draw(**{name: config[name] for name in names}, key=key)
         return DrawAgent(model, ActorCritic(model, key=key))
 

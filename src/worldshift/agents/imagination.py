@@ -122,6 +122,12 @@ def optimisers(config: ActorCriticConfig) -> tuple[optax.GradientTransformation,
     return adam(config.actor_lr), adam(config.critic_lr)
 
 
+def follow(averaged: ActorCritic, now: ActorCritic, rate: float, updates: Int[Array, ""]) -> ActorCritic:
+    """An average over the policies on the way; a plain mean until 1 / `rate` of them have been."""
+    share = jnp.maximum(rate, 1 / (updates + 1))
+    return jax.tree.map(lambda old, new: old + share * (new - old) if eqx.is_array(old) else old, averaged, now)
+
+
 def imagine(dynamics: Dynamics, nets: ActorCritic, start: Latent, horizon: int, key: PRNGKeyArray) -> Dream:
     """Dreams of `horizon` steps under the policy; without gradients."""
 

@@ -22,7 +22,7 @@ class Ensemble(eqx.Module):
         s = SIZES[model.size]
         n_in = 2 * model.latent_dim + model.action_dim
         keys = jax.random.split(key, members)
-        self.members = tuple(mlp(n_in, units, s.head_layers, s.vector_units, key=k) for k in keys)
+        self.members = tuple(mlp(n_in, units, s.head_layers, model.embed_dim, key=k) for k in keys)
 
     def __call__(self, latent: Latent, action: Float[Array, "*B A"]) -> list[Float[Array, "*B E"]]:
         """What each member expects of the next observation's features."""

@@ -55,7 +55,7 @@ class Residual:
             raise ValueError(f"{self.out} exists already: choose another --out.")
         agent, about = load_dreamer(self.agent)
         task, shift = about["training"]["task"], shift_from(self.simulate) if self.simulate else None
-        data = load_episodes(self.data)
+        data = load_episodes(self.data, pixels=agent.model.pixels)
         if self.transitions is not None:
             data = data.first(self.transitions)
 

@@ -2,7 +2,7 @@
 
 Ours: one compressed `.npz` per episode and a `manifest.json` with shapes, hashes and how it was made. Nothing that is
 read is ever executed (no pickled arrays). Rewards are optional; adaptation never asks for them. ReDRAW's format is that
-of its published data (arXiv 2504.02252): chunks of consecutive steps, cut where an episode begins.
+of its published data (arXiv 2504.02252): chunks of consecutive steps, cut where an episode begins. Images stay bytes.
 """
 
 import hashlib
@@ -19,14 +19,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8
 
 from worldshift.provenance import origin
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 _CHUNK = re.compile(r".*-\d+\.npz")
-_ARRAYS = {"obs": 2, "action": 2, "reward": 1}
+_ARRAYS = {"obs": 2, "action": 2, "reward": 1, "image": 4}
+"""Axes of each field."""
 
 
 class DataError(ValueError):
@@ -34,19 +35,28 @@ class DataError(ValueError):
 
 
 class Episode(NamedTuple):
-    """T actions, and the T+1 observations around them."""
+    """T actions, and the T+1 observations around them: vectors, or images and the vectors that belong to them."""
 
-    obs: Float32[np.ndarray, "T1 O"]
+    obs: Float32[np.ndarray, "T1 V"]
     action: Float32[np.ndarray, "T A"]
     reward: Float32[np.ndarray, " T"] | None = None
     terminated: bool = False
+    image: UInt8[np.ndarray, "T1 H W C"] | None = None
+
+    @property
+    def seen(self) -> Float32[np.ndarray, "T1 O"]:
+        """Observations as an environment gives them, an image's numbers before the vector's."""
+        if self.image is None:
+            return self.obs
+        return np.concatenate([self.image.reshape(len(self.image), -1), self.obs], axis=1, dtype=np.float32)
 
     def first(self, actions: int) -> "Episode":
         """The beginning of the episode, with at most so many actions; cut short, it has not ended."""
         if actions >= len(self.action):
             return self
         reward = None if self.reward is None else self.reward[:actions]
-        return Episode(self.obs[: actions + 1], self.action[:actions], reward)
+        image = None if self.image is None else self.image[: actions + 1]
+        return Episode(self.obs[: actions + 1], self.action[:actions], reward, image=image)
 
 
 @dataclass(frozen=True)
@@ -111,8 +121,11 @@ def save_episodes(path: str | os.PathLike[str], episodes: Iterable[Episode], abo
         raise
 
 
-def load_episodes(path: str | os.PathLike[str]) -> Episodes:
+def load_episodes(path: str | os.PathLike[str], *, pixels: bool = False) -> Episodes:
     """Reads a folder of episodes: ours, a Minari data set, or ReDRAW's chunks.
+
+    Arguments:
+        pixels: of ReDRAW's chunks, which hold both, the images instead of the task's own vector.
 
     Raises:
         DataError: nothing of the kind there, or a file that is cut short, mislabelled or holds NaN.
@@ -125,7 +138,7 @@ def load_episodes(path: str | os.PathLike[str]) -> Episodes:
     if (path / "data" / "main_data.hdf5").is_file() or (path / "main_data.hdf5").is_file():
         return _minari(path)
     if any(_CHUNK.fullmatch(f.name) for f in path.glob("*.npz")):
-        return _chunks(path)
+        return _chunks(path, pixels)
     raise DataError(
         f"{path} is none of the known data sets: no {MANIFEST} (ours), no data/main_data.hdf5 (Minari), no "
         "time-id-next-length.npz (ReDRAW)."
@@ -165,8 +178,9 @@ def _episode(file: Path | str, fields: Mapping[str, np.ndarray], terminated: boo
             raise DataError(f"{file} has no field {name!r}; it has {', '.join(sorted(fields)) or 'none'}.")
     known = {name: fields[name] for name in _ARRAYS if name in fields}
     _check(file, known)
+    image = known.pop("image", None)
     arrays = {name: np.asarray(value, np.float32) for name, value in known.items()}
-    return Episode(arrays["obs"], arrays["action"], arrays.get("reward"), terminated)
+    return Episode(arrays["obs"], arrays["action"], arrays.get("reward"), terminated, image)
 
 
 def _check(file: Path | str, fields: Mapping[str, np.ndarray]) -> None:
@@ -177,11 +191,14 @@ def _check(file: Path | str, fields: Mapping[str, np.ndarray]) -> None:
             raise DataError(
                 f"{file}: {name!r} must be numbers with {_ARRAYS[name]} axes, not {array.dtype} {array.shape}."
             )
+        if name == "image" and array.dtype != np.uint8:
+            raise DataError(f"{file}: 'image' must be bytes (uint8, from 0 to 255), not {array.dtype}.")
         bad = ~np.isfinite(array)
         if bad.any():
             raise DataError(f"{file}: {name!r} holds NaN or infinity, first in row {int(np.argwhere(bad)[0][0])}.")
     steps = len(fields["action"])
-    if steps < 1 or len(fields["obs"]) != steps + 1 or len(fields.get("reward", fields["action"])) != steps:
+    seen = {len(fields[name]) for name in ("obs", "image") if name in fields}
+    if steps < 1 or seen != {steps + 1} or len(fields.get("reward", fields["action"])) != steps:
         lengths = ", ".join(f"{len(v)} {k}" for k, v in fields.items())
         raise DataError(f"{file}: T actions need T+1 observations and T rewards, with T at least 1; found {lengths}.")
 
@@ -246,10 +263,11 @@ _CHUNK_SKIP = {
 }
 
 
-def _chunks(path: Path) -> Episodes:
+def _chunks(path: Path, pixels: bool) -> Episodes:
     """ReDRAW's chunks: an action in row t is the one taken after observation t; `is_first` opens an episode.
 
-    Observations are the task's own vectors (every key that is not an image, a flag or bookkeeping), by name.
+    Observations are the task's own vectors (every key that is not an image, a flag or bookkeeping), by name, or with
+    `pixels` the images and the velocities that complement them.
     """
     episodes: list[Episode] = []
     for file in sorted(path.glob("*.npz")):
@@ -258,12 +276,15 @@ def _chunks(path: Path) -> Episodes:
             if name not in rows:
                 raise DataError(f"{file} has no field {name!r}; it has {', '.join(sorted(rows))}.")
         steps = len(rows["action"])
-        vectors = [k for k in sorted(rows) if k not in _CHUNK_SKIP and not k.startswith(("is_", "log_"))]
-        short = [k for k in [*vectors, "is_first"] if len(rows[k]) != steps]
+        if pixels and not {"image", "image_complement"} <= rows.keys():
+            raise DataError(f"{file} has no images: 'image' and 'image_complement' are wanted; it has {', '.join(rows)}.")
+        own = [k for k in sorted(rows) if k not in _CHUNK_SKIP and not k.startswith(("is_", "log_"))]
+        vectors = ["image_complement"] if pixels else own
+        short = [k for k in [*vectors, "is_first", *(["image"] if pixels else [])] if len(rows[k]) != steps]
         if short:
             raise DataError(f"{file}: {short[0]!r} has {len(rows[short[0]])} rows, 'action' has {steps}.")
         if not vectors:
-            raise DataError(f"{file} holds images only; state observations are read here.")
+            raise DataError(f"{file} holds images only: adapt an agent of pixels with them.")
         obs = np.concatenate([rows[k].reshape(steps, -1).astype(np.float32) for k in vectors], axis=-1)
         cuts = [*np.flatnonzero(np.asarray(rows["is_first"], bool)).tolist(), steps]
         cuts = cuts if cuts[0] == 0 else [0, *cuts]
@@ -272,6 +293,8 @@ def _chunks(path: Path) -> Episodes:
             if stop - start < 2:
                 continue
             fields = {"obs": obs[start:stop], "action": rows["action"][start : stop - 1]}
+            if pixels:
+                fields["image"] = rows["image"][start:stop]
             if "reward" in rows:  # a row's reward came with its observation, so it belongs to the action before
                 fields["reward"] = rows["reward"][start + 1 : stop]
             episodes.append(_episode(f"{file}, row {start}", fields, bool(ended[stop - 1])))

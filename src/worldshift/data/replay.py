@@ -24,11 +24,15 @@ class Batch(NamedTuple):
 class Replay:
     """Flat storage. An episode of T actions takes T+1 rows: the last row holds only its last observation."""
 
-    def __init__(self, obs_dim: int, action_dim: int, capacity: int = 1_000_000):
-        """`capacity` in rows; the oldest episodes are dropped when it is full."""
-        self.capacity = capacity
+    def __init__(self, obs_dim: int, action_dim: int, capacity: int = 1_000_000, *, image: int = 0):
+        """`capacity` in rows; the oldest episodes are dropped when it is full.
+
+        The first `image` numbers of an observation are intensities from 0 to 255, and kept as bytes.
+        """
+        self.capacity, self._image = capacity, image
         self._rows = {
-            "obs": np.empty((0, obs_dim), np.float32),
+            "image": np.empty((0, image), np.uint8),
+            "obs": np.empty((0, obs_dim - image), np.float32),
             "action": np.empty((0, action_dim), np.float32),
             "reward": np.empty(0, np.float32),
             "terminated": np.empty(0, np.float32),
@@ -64,7 +68,7 @@ class Replay:
         here = slice(self._end, self._end + steps + 1)
         flags = np.zeros(steps, np.float32)
         flags[-1] = float(terminated)
-        self._rows["obs"][here] = obs
+        self._rows["image"][here], self._rows["obs"][here] = np.split(obs, [self._image], axis=1)
         for name, value in {"action": action, "reward": reward, "terminated": flags}.items():
             self._rows[name][here] = np.concatenate([value, np.zeros_like(value[:1])])  # the last row has no action
         self._end += steps + 1
@@ -90,7 +94,15 @@ class Replay:
         rows = first[:, None, :] + np.arange(horizon + 1)[None, :, None]
         short = rows[:, :-1]
         get = self._rows
-        return Batch(get["obs"][rows], get["action"][short], get["reward"][short], get["terminated"][short])
+        obs = get["obs"][rows]
+        if self._image:
+            obs = np.concatenate([get["image"][rows], obs], axis=-1)
+        return Batch(obs, get["action"][short], get["reward"][short], get["terminated"][short])
+
+    def spread(self) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and standard deviation of the stored observations, their images left out."""
+        obs = self._rows["obs"][: self._end]
+        return obs.mean(0), obs.std(0)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything stored, for a checkpoint."""
@@ -105,7 +117,7 @@ class Replay:
         if rows > len(self._rows["obs"]):
             grown = min(self.capacity, max(rows, 2 * len(self._rows["obs"]), 1024))
             self._rows = {
-                k: np.concatenate([v, np.zeros((grown - len(v), *v.shape[1:]), np.float32)])
+                k: np.concatenate([v, np.zeros((grown - len(v), *v.shape[1:]), v.dtype)])
                 for k, v in self._rows.items()
             }
 

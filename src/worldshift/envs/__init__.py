@@ -11,11 +11,16 @@ import gymnasium
 from worldshift.envs.batch import BatchEnv, BatchStep
 from worldshift.envs.dmc import DmcEnv
 
-__all__ = ["BatchEnv", "BatchStep", "DmcEnv", "make"]
+__all__ = ["PIXELS", "BatchEnv", "BatchStep", "DmcEnv", "make"]
+
+PIXELS = "pixels:"
+"""Before the name of a task that is seen by its camera."""
 
 
 def make(task: str, *, headroom: float = 2.0, episode_steps: int | None = None, **options: Any) -> gymnasium.Env:
     """Builds `walker-walk` (dm_control), `gym:HalfCheetah-v5` (Gymnasium) or `point-mass` (RWM Fig. 1).
+
+    `pixels:pendulum-swingup` is a dm_control task seen by its camera instead of by its state.
 
     Arguments:
         task: which body and what it is paid for.
@@ -33,4 +38,6 @@ def make(task: str, *, headroom: float = 2.0, episode_steps: int | None = None, 
         from worldshift.envs.pointmass import PointMassEnv
 
         return PointMassEnv(headroom=headroom, episode_steps=episode_steps, **options)
+    if task.startswith(PIXELS):
+        task, options = task.removeprefix(PIXELS), options | {"observation": "pixels"}
     return DmcEnv(task, headroom=headroom, episode_steps=episode_steps, **options)

@@ -5,14 +5,20 @@ last control step's reward. Deviation: commands up to
 `headroom` times the actuator range are accepted (the range in memory is widened), so that a correction has room.
 """
 
+# MuJoCo ships no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
 import warnings
 from typing import Any, Literal
 
 import gymnasium
+import mujoco
 import numpy as np
 from absl import logging
 from gymnasium import spaces
 from jaxtyping import Float32
+
+from worldshift.envs.camera import Camera
 
 _SHORT = {"cup": "ball_in_cup"}
 
@@ -25,6 +31,7 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         data: the live `mujoco.MjData`.
         episode_steps: agent steps in an episode.
         episodic: whether the task can end an episode in a terminal state.
+        pixels: whether an observation begins with an image.
     """
 
     def __init__(
@@ -35,13 +42,19 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         episode_steps: int | None = None,
         headroom: float = 2.0,
         reward: Literal["sum", "last"] = "sum",
+        wrap_angles: bool = False,
+        observation: Literal["state", "pixels"] = "state",
     ):
         """`task` as `walker-walk`; `episode_steps` in agent steps (default: the task's 1000 control steps).
 
         `reward` of an agent step: the sum over its control steps, or the last one's (ReDRAW's protocol).
+        `wrap_angles`: where a task shows its joint positions as they are (`reacher`), hinges that turn freely are read
+        within (-pi, pi], as an encoder on the joint reads them; otherwise they count their turns.
+        `observation`: the task's own vector, or what the first camera sees (64 * 64 * 3 intensities from 0 to 255) and
+        then the generalised velocities, which one frame does not show (ReDRAW).
 
         Raises:
-            ValueError: unknown task, or settings out of range.
+            ValueError: unknown task, settings out of range, or images that cannot be drawn here.
         """
         if action_repeat < 1 or not 1 <= headroom < float("inf"):
             raise ValueError(
@@ -82,7 +95,11 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self._centre, self._half = (low + high) / 2, (high - low) / 2
         self.model.actuator_ctrlrange[:] = self._centre[:, None] + self._half[:, None] * [-headroom, headroom]
         self.action_space = spaces.Box(-headroom, headroom, self._half.shape, np.float32)
-        dim = self._flat(self._task.get_observation(self._physics)).size
+        free = (self.model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & (self.model.jnt_limited == 0)
+        self._wrapped = self.model.jnt_qposadr[free] if wrap_angles else np.zeros(0, int)
+        self.pixels = observation == "pixels"
+        self._camera = Camera(self.model) if self.pixels else None
+        dim = self._observe().size
         self.observation_space = spaces.Box(-np.inf, np.inf, (dim,), np.float32)
         self._t = 0
 
@@ -136,7 +153,14 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
             ) from error
 
     def _observe(self) -> np.ndarray:
-        return self._flat(self._task.get_observation(self._physics))
+        if self._camera:
+            frame = self._camera.frame(self.data).ravel()
+            return np.concatenate([frame, self._physics.velocity()], dtype=np.float32)
+        obs = self._task.get_observation(self._physics)
+        if len(self._wrapped) and np.array_equal(obs.get("position", ()), self.data.qpos):
+            angle = obs["position"][self._wrapped]
+            obs["position"][self._wrapped] = np.pi - (np.pi - angle) % (2 * np.pi)
+        return self._flat(obs)
 
     @staticmethod
     def _flat(obs: dict[str, Any]) -> np.ndarray:

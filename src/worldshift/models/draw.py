@@ -1,7 +1,9 @@
 """DRAW's networks: encoder, posterior of one observation, belief-carrying MLP dynamics, decoder, reward, continue.
 
 ReDRAW (arXiv 2504.02252): DreamerV3 without recurrence, so that a latent means the same thing in source and target.
+An observation is a row of numbers; with `pixels` it begins with those of an image, and everything else is the same.
 Sizes of the published code as `paper`; `small` and `tiny` are ours. The decoder of vectors predicts symlog values.
+Deviation: observations can be standardised first, by numbers that never train.
 """
 
 from typing import NamedTuple
@@ -12,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from worldshift.maths import log_unimix, sample_one_hot, symexp, symlog, two_hot_inverse
+from worldshift.models.vision import PIXELS, Picture, Senses, Vision
 from worldshift.nn import MLP
 
 
@@ -30,12 +33,13 @@ class Size(NamedTuple):
     """Of the two-hot reward and value heads."""
     span: float
     """The bins go from -span to span in symlog space."""
+    vision: Vision
 
 
 SIZES = {
-    "tiny": Size(32, 4, 128, 2, 1, 128, 2, 41, 6.0),
-    "small": Size(64, 4, 256, 2, 2, 256, 2, 101, 10.0),
-    "paper": Size(256, 4, 512, 3, 2, 1024, 5, 255, 20.0),
+    "tiny": Size(32, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 32, 128)),
+    "small": Size(64, 4, 256, 2, 2, 256, 2, 101, 10.0, Vision("patch", 64, 256)),
+    "paper": Size(256, 4, 512, 3, 2, 1024, 5, 255, 20.0, Vision("conv", 32, 0)),
 }
 UNIMIX = 0.01
 """Share of the uniform distribution in what latents are sampled from."""
@@ -60,43 +64,74 @@ def mlp(n_in: int, units: int, layers: int, n_out: int, *, key: PRNGKeyArray, la
 class Draw(eqx.Module):
     """The world model. All calls take any leading axes."""
 
-    encoder: MLP
+    encoder: MLP | Senses
     posterior: MLP
     dynamics: MLP
     initial: Float[Array, " Z"]
-    decoder: MLP
+    decoder: MLP | Picture
     reward_head: MLP
     continue_head: MLP | None
+    centre: Float[Array, " V"]
+    scale: Float[Array, " V"]
+    """Of the observation's vector; constants."""
+    embed_dim: int = eqx.field(static=True)
     size: str = eqx.field(static=True)
     obs_dim: int = eqx.field(static=True)
     action_dim: int = eqx.field(static=True)
+    pixels: bool = eqx.field(static=True)
 
-    def __init__(self, obs_dim: int, action_dim: int, *, size: str = "tiny", episodic: bool = False, key: PRNGKeyArray):
+    def __init__(
+        self,
+        obs_dim: int,
+        action_dim: int,
+        *,
+        size: str = "tiny",
+        episodic: bool = False,
+        pixels: bool = False,
+        key: PRNGKeyArray,
+    ):
         """`size` is one of `SIZES`; `episodic` adds the head that predicts when an episode goes on.
 
+        With `pixels` an observation is an image (64 * 64 * 3 intensities from 0 to 255) and a vector behind it.
+
         Raises:
-            ValueError: unknown size.
+            ValueError: unknown size, or images that leave no room for a vector.
         """
         if size not in SIZES:
             raise ValueError(f"model size {size!r} is not one of {', '.join(SIZES)}.")
+        vector = obs_dim - PIXELS if pixels else obs_dim
+        if vector < 1:
+            raise ValueError(f"an observation of pixels has more than {PIXELS} numbers, the image's, not {obs_dim}.")
         s, k = SIZES[size], jax.random.split(key, 6)
         latent = s.groups * s.classes
-        self.encoder = MLP(
-            *(obs_dim, [s.vector_units] * (s.vector_layers - 1), s.vector_units),
+        encoder = MLP(
+            *(vector, [s.vector_units] * (s.vector_layers - 1), s.vector_units),
             **{"key": k[0], "activation": jax.nn.silu, "output": jax.nn.silu, "scale": None, "eps": 1e-3},
         )
-        self.posterior = mlp(s.vector_units, s.units, 1, latent, key=k[1])
+        decoder = mlp(latent, s.vector_units, s.vector_layers, vector, key=k[3])
+        if pixels:
+            self.encoder = Senses(s.vision, encoder, key=jax.random.fold_in(key, 1))
+            self.decoder = Picture(latent, s.vision, decoder, key=jax.random.fold_in(key, 2))
+        else:
+            self.encoder, self.decoder = encoder, decoder
+        self.embed_dim = s.vector_units + (s.vision.features if pixels else 0)
+        self.posterior = mlp(self.embed_dim, s.units, 1, latent, key=k[1])
         self.dynamics = mlp(2 * latent + action_dim, s.units, s.dynamics_layers, latent, key=k[2])
         self.initial = jnp.zeros(latent)
-        self.decoder = mlp(latent, s.vector_units, s.vector_layers, obs_dim, key=k[3])
         self.reward_head = mlp(latent, s.units, s.head_layers, s.bins, key=k[4], last_scale=0.0)
         self.continue_head = mlp(latent, s.units, s.head_layers, 1, key=k[5]) if episodic else None
-        self.size, self.obs_dim, self.action_dim = size, obs_dim, action_dim
+        self.centre, self.scale = jnp.zeros(vector), jnp.ones(vector)
+        self.size, self.obs_dim, self.action_dim, self.pixels = size, obs_dim, action_dim, pixels
 
     @property
     def unimix(self) -> float:
         """Share of the uniform distribution in what is sampled."""
         return UNIMIX
+
+    @property
+    def image_dim(self) -> int:
+        """Numbers of an observation that are its image: the first ones."""
+        return PIXELS if self.pixels else 0
 
     @property
     def latent_dim(self) -> int:
@@ -105,7 +140,17 @@ class Draw(eqx.Module):
 
     def embed(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B E"]:
         """Features of an observation; what Plan2Explore's ensemble predicts."""
-        return self.encoder(symlog(obs))
+        return self.encoder(self.standard(obs))
+
+    def standard(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B O"]:
+        """What the encoder reads and the decoder predicts: symlog of the standardised vector, and a centred image."""
+        centre, scale = jax.lax.stop_gradient((self.centre, self.scale))
+        image, vector = jnp.split(obs, [self.image_dim], axis=-1)
+        return jnp.concatenate([image / 255 - 0.5, symlog((vector - centre) / scale)], axis=-1)
+
+    def standardised(self, centre: Float[Array, " V"], scale: Float[Array, " V"]) -> "Draw":
+        """The same model, reading (vector - centre) / scale from now on: metres weigh as much as metres per second."""
+        return eqx.tree_at(lambda m: (m.centre, m.scale), self, (jnp.asarray(centre), jnp.asarray(scale)))
 
     def infer(self, embedding: Float[Array, "*B E"]) -> Float[Array, "*B G C"]:
         """Log-probabilities of the posterior, unimix included: from this one observation, from nothing before it."""
@@ -138,7 +183,9 @@ class Draw(eqx.Module):
 
     def decode(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B O"]:
         """The observation that a latent stands for."""
-        return symexp(self.decoder(z))
+        image, vector = jnp.split(self.decoder(z), [self.image_dim], axis=-1)
+        image = jnp.clip(255 * (image + 0.5), 0, 255)
+        return jnp.concatenate([image, self.centre + self.scale * symexp(vector)], axis=-1)
 
     def reward(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B"]:
         """Reward of arriving in a latent."""

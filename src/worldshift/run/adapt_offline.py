@@ -62,9 +62,10 @@ def adapt_offline(
     key = jax.random.key(seed)
     k_split, k_init, k_run, k_measure = jax.random.split(key, 4)
     held = offline.hold_out(len(data.episodes), config.held_out, k_split)
-    pick = lambda which: [(e.obs, e.action) for e, w in zip(data.episodes, which, strict=True) if w]  # noqa: E731
-    target = offline.observe(agent.model, pick(~held), config.length)
-    unseen = offline.observe(agent.model, pick(held), config.length)
+    pick = lambda which: ((e.seen, e.action) for e, w in zip(data.episodes, which, strict=True) if w)  # noqa: E731
+    keep = config.trains == "everything"  # else the encoder stays what it is, and what it made of them will do
+    target = offline.observe(agent.model, pick(~held), config.length, keep=keep)
+    unseen = offline.observe(agent.model, pick(held), config.length, keep=keep)
     state, curve, logs = offline.init(agent, config, key=k_init), [], {}
 
     def look(state: OfflineState) -> dict[str, float]:

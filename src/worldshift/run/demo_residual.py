@@ -137,7 +137,7 @@ def _draw_dreams(path: Path, task: str, source: DrawAgent, adapted: Adapted, dat
     """Reality in the target, and the same actions dreamt by the model before and after its adaptation."""
     episode, key = _liveliest(data), jax.random.key(seed)
     rows = {
-        "reality": episode.obs[: DREAMT + 1],
+        "reality": episode.seen[: DREAMT + 1],
         "dream before": dream(source.model, source.model, episode, DREAMT, key),
         "dream after": dream(adapted.dynamics, source.model, episode, DREAMT, key),
     }

@@ -36,7 +36,7 @@ def dream(dynamics: Any, model: Draw, episode: Episode, steps: int, key: PRNGKey
         model: encodes the first observation and decodes the latents.
     """
     k_first, k_rest = jax.random.split(key)
-    first = model.encode(jnp.asarray(episode.obs[0]), k_first)
+    first = model.encode(jnp.asarray(episode.seen[0]), k_first)
     latent = Latent(first, model.first_belief())
 
     def step(latent: Latent, row: tuple[jax.Array, PRNGKeyArray]) -> tuple[Latent, jax.Array]:

@@ -1,10 +1,10 @@
 """ReDRAW's four pairs of source and target (arXiv 2504.02252): a task, and the same with one thing changed.
 
 Protocol: action repeat 2, the last control step's reward, 500 decisions, so that 500 is the most there is. Actuators
-take what the policy gives and nothing beyond. Start poses and rewards are the same in source and target.
+take what the policy gives and nothing beyond. Joints that turn freely are read within a turn. Start poses and rewards are the same in source and target.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -44,7 +44,7 @@ PAIRS = {
 
 def make(task: str, shift: Shift | None = None, seed: int = 0) -> gymnasium.Env:
     """A task under ReDRAW's protocol, shifted all the time where a shift is given."""
-    options: dict[str, Any] = {"reward": "last"} if not task.startswith("gym:") and task != "point-mass" else {}
+    options: dict[str, Any] = {"reward": "last", "wrap_angles": True} if not task.startswith("gym:") and task != "point-mass" else {}
     env = envs.make(task, headroom=1.0, **options)
     return env if shift is None else Shifted(env, shift, seed=seed)
 
@@ -72,6 +72,6 @@ def pair_of(task: str) -> Pair:
         ValueError: there is none.
     """
     for pair in PAIRS.values():
-        if pair.task == task:
-            return pair
+        if pair.task == task.removeprefix(envs.PIXELS):
+            return pair if pair.task == task else replace(pair, name=f"{pair.name}-pixels", task=task)
     raise ValueError(f"{task} is the source of no pair: {', '.join(pair.task for pair in PAIRS.values())} are.")

@@ -9,10 +9,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import flatdim
 
+from worldshift import zoo
 from worldshift.agents import draw
 from worldshift.agents.draw import DrawAgent, DrawConfig
 from worldshift.data.replay import Replay
@@ -33,6 +36,8 @@ class PretrainDrawConfig:
     task: str = "pendulum-swingup"
     shift: str | None = None
     """A shift that acts all the time, as JSON: an oracle of the target, or with random parameters one draw per body."""
+    begin_from: str | None = None
+    """A DRAW agent, shipped or a path, whose model and policy training begins with, instead of anew."""
     size: Preset = "tiny"
     """Model size; `paper` has the published widths."""
     seed: int = 1
@@ -43,7 +48,13 @@ class PretrainDrawConfig:
     """Updates per decision; ReDRAW publishes 0.5."""
     updates_per_dispatch: int = 50
     random_rounds: int = 2
-    """Rounds (an episode in every environment) of random actions before anything is learned."""
+    """Rounds (an episode in every environment) before anything is learned: of random actions, or after `begin_from` of
+    the policies."""
+    task_share: float = 0.5
+    """Share of the environments in which the task's own policy collects beside the explorer (0: none, as published):
+    it meets what its dreams promised."""
+    standardise: bool = True
+    """Observations in units of their spread during the random rounds; otherwise as they are (as published)."""
     buffer: int = 1_000_000
     eval_every: int = 16_000
     """Decisions between evaluations (rounded up to whole rounds)."""
@@ -55,6 +66,8 @@ class PretrainDrawConfig:
         for name in ("agent_steps", "num_envs", "updates_per_dispatch", "random_rounds", "eval_every", "eval_episodes"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
+        if not 0 <= self.task_share <= 1:
+            raise ValueError(f"task_share is between 0 and 1, not {self.task_share}.")
         if not 0 <= self.updates_per_step < float("inf"):
             raise ValueError(f"updates_per_step must be a number of at least 0, not {self.updates_per_step}.")
 
@@ -72,6 +85,8 @@ PRESETS: dict[Preset, PretrainDrawConfig] = {
         buffer=10_000_000,
         eval_every=50_000,
         eval_episodes=100,
+        task_share=0.0,
+        standardise=False,
         learner=draw.PAPER,
     ),
 }
@@ -116,11 +131,23 @@ class _Run(TrainingRun):
         obs_dim, self.action_dim = flatdim(first.observation_space), flatdim(first.action_space)
         self.key = jax.random.key(config.seed)
         episodic = bool(getattr(first.unwrapped, "episodic", True))
-        model = Draw(obs_dim, self.action_dim, size=config.size, episodic=episodic, key=self.key)
+        pixels = bool(getattr(first.unwrapped, "pixels", False))
+        model = Draw(obs_dim, self.action_dim, size=config.size, episodic=episodic, pixels=pixels, key=self.key)
         self.state = draw.init(model, config.learner, key=jax.random.fold_in(self.key, 1))
-        self.replay = Replay(obs_dim, self.action_dim, config.buffer)
+        if config.begin_from is not None:
+            self._take_over(config.begin_from)
+        self.replay = Replay(obs_dim, self.action_dim, config.buffer, image=model.image_dim)
         self.per_round = self.length * config.num_envs
         self.begin(resume)
+
+    def _take_over(self, name: str) -> None:
+        """Model and task policy of another agent; optimisers and explorer begin anew."""
+        agent, state = zoo.load_dreamer(name)[0], self.state
+        mine, theirs = (jax.tree.map(jnp.shape, eqx.filter(m, eqx.is_array)) for m in (state.model, agent.model))
+        if jax.tree.structure(mine) != jax.tree.structure(theirs) or mine != theirs:
+            raise ValueError(f"begin_from: {name} has another body or size than this training.")
+        task = state.task._replace(nets=agent.policy, slow=agent.policy.critic)
+        self.state = state._replace(model=agent.model, task=task, averaged=agent.policy)
 
     @property
     def warming(self) -> bool:
@@ -129,8 +156,12 @@ class _Run(TrainingRun):
 
     def live(self) -> tuple[dict[str, Any], np.ndarray]:
         """One episode in every environment, then its updates."""
-        returns = self._collect(explore_at_random=self.warming)
+        fresh = self.config.begin_from is None
+        returns = self._collect(at_random=self.warming and fresh)
         self.rounds += 1
+        if self.config.standardise and fresh and self.rounds == self.config.random_rounds:
+            centre, spread = self.replay.spread()
+            self.state = self.state._replace(model=self.state.model.standardised(centre, np.maximum(spread, 1e-2)))
         return self._learn(), returns
 
     def evaluate(self) -> dict[str, float]:
@@ -143,21 +174,24 @@ class _Run(TrainingRun):
         draw.save_agent(self.agent(), path, asdict(self.config))
 
     def agent(self) -> DrawAgent:
-        """Encoder and task policy as they are now."""
-        return DrawAgent(self.state.model, self.state.task.nets)
+        """The encoder as it is now, and the averaged task policy."""
+        return DrawAgent(self.state.model, self.state.averaged)
 
-    def _collect(self, explore_at_random: bool) -> np.ndarray:
+    def _collect(self, at_random: bool) -> np.ndarray:
         config, n = self.config, len(self.batch)
         seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n).tolist()
         rng = np.random.default_rng([config.seed, self.rounds, 1])
-        collector = DrawAgent(self.state.model, (self.state.explorer or self.state.task).nets)
+        task = DrawAgent(self.state.model, self.state.task.nets)
+        explorer = DrawAgent(self.state.model, self.state.explorer.nets) if self.state.explorer else task
+        exploring = np.arange(n)[:, None] >= round(config.task_share * n)
         key = jax.random.fold_in(jax.random.fold_in(self.key, 2), self.rounds)
         lives = Lives(self.batch, self.replay, seeds)
         for t in range(self.length):
-            if explore_at_random:
+            if at_random:
                 action = rng.uniform(-1, 1, (n, self.action_dim)).astype(np.float32)
             else:
-                action = np.asarray(collector.act(lives.obs, jax.random.fold_in(key, t)))
+                now = jax.random.fold_in(key, t)
+                action = np.where(exploring, explorer.act(lives.obs, now), task.act(lives.obs, now))
             lives.step(action, last=t == self.length - 1)
         return np.asarray(lives.returns)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from worldshift.data.episodes import Episode
+from worldshift.models.vision import COLOURS, PIXELS, SIDE
 from worldshift.run import pairs
 from worldshift.shifts import Shift
 
@@ -18,6 +19,24 @@ Behaviour = Literal["policy", "mixed", "random"]
 Act = Callable[[np.ndarray, int], np.ndarray]
 POLICY_STRETCH, NOISE_BURST = 150, 100
 """Decisions of a mixed episode that are the policy's, and then noise, in turn."""
+LONGEST_HOLD = 50
+"""Decisions for which a noisy action is held at most; log-uniform, so that noise is both fast and strong."""
+
+
+class _Noise:
+    """Actions that are held for a while: white noise averages out before a body has noticed it."""
+
+    def __init__(self, shape: tuple[int, int], rng: np.random.Generator):
+        self.rng, self.action, self.left = rng, np.zeros(shape), np.zeros(shape[0], int)
+
+    def __call__(self) -> np.ndarray:
+        """Of the next decision, (N, A)."""
+        over = self.left == 0
+        drawn = np.clip(self.rng.normal(size=self.action.shape), -1, 1)
+        hold = np.exp(self.rng.uniform(0, np.log(LONGEST_HOLD), len(over))).astype(int)
+        self.action[over], self.left[over] = drawn[over], hold[over]
+        self.left -= 1
+        return self.action
 
 
 @dataclass(frozen=True)
@@ -75,30 +94,38 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
     obs = batch.reset([int(s) for s in rng.integers(2**31, size=n)])
     noisy = np.arange(n) % 2 == 1 if config.behaviour == "mixed" else np.full(n, config.behaviour == "random")
     offset = rng.integers(0, POLICY_STRETCH + NOISE_BURST, n)
-    seen, acted, paid, alive, lengths = [obs], [], [], np.ones(n, bool), np.full(n, length)
-    ended = np.zeros(n, bool)
+    image = PIXELS if getattr(batch.envs[0].unwrapped, "pixels", False) else 0
+    keep = lambda obs: (obs[:, image:], obs[:, :image].astype(np.uint8))  # noqa: E731
+    seen, acted, paid, alive, lengths = [keep(obs)], [], [], np.ones(n, bool), np.full(n, length)
+    ended, dim = np.zeros(n, bool), int(np.prod(batch.action_space.shape))
+    noise = _Noise((n, dim), rng)
     for t in range(length):
-        dim = int(np.prod(batch.action_space.shape))
         if config.behaviour == "random":
             action = rng.uniform(-1, 1, (n, dim))
         else:
             assert act is not None
             burst = noisy & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
-            action = np.where(burst[:, None], np.clip(rng.normal(size=(n, dim)), -1, 1), act(obs, now + t))
+            action = np.where(burst[:, None], noise(), act(obs, now + t))
         action = np.asarray(action, np.float32)
         step = batch.step(action)
         over = alive & (step.terminated | step.truncated)
         lengths[over], alive[over], ended[over] = t + 1, False, step.terminated[over]
         obs = step.obs.copy()
-        seen.append(step.obs)
+        seen.append(keep(step.obs))
         acted.append(action)
         paid.append(step.reward)
         for i in np.flatnonzero(step.terminated | step.truncated):
             if t < length - 1:  # it goes on beside the others, and no longer counts
                 obs[i] = batch.reset([int(rng.integers(2**31))], only=[int(i)])[0]
-    rows = (np.stack(column, axis=1) for column in (seen, acted, paid))
-    all_obs, all_action, all_reward = rows
+    vector, frames = (np.stack(column, axis=1) for column in zip(*seen, strict=True))
+    all_action, all_reward = np.stack(acted, axis=1), np.stack(paid, axis=1)
     return [
-        Episode(all_obs[i, : k + 1], all_action[i, :k], all_reward[i, :k] if config.rewards else None, bool(ended[i]))
+        Episode(
+            vector[i, : k + 1],
+            all_action[i, :k],
+            all_reward[i, :k] if config.rewards else None,
+            bool(ended[i]),
+            frames[i, : k + 1].reshape(-1, SIDE, SIDE, COLOURS) if image else None,
+        )
         for i, k in enumerate(lengths)
     ]

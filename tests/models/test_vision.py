@@ -1,0 +1,83 @@
+"""Images: patches are cut and put together where they belong, and both kinds of network have the shapes they should."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from worldshift.models.draw import SIZES, Draw
+from worldshift.models.vision import PATCH, PIXELS, SIDE, ConvDecoder, ConvEncoder, PatchDecoder, PatchEncoder, Vision
+
+SMALL = Vision("patch", 4, 8)
+CONV = Vision("conv", 2, 0)
+
+
+@pytest.mark.parametrize(("make", "vision"), [(PatchEncoder, SMALL), (ConvEncoder, CONV)])
+def test_features_of_an_image(make, vision):
+    encoder = make(vision, key=jax.random.key(0))
+    image = jax.random.uniform(jax.random.key(1), (2, 3, PIXELS)) - 0.5
+    assert encoder(image).shape == (2, 3, vision.features)
+    np.testing.assert_allclose(encoder(image)[1, 2], encoder(image[1, 2]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("make", "vision"), [(PatchDecoder, SMALL), (ConvDecoder, CONV)])
+def test_an_image_of_a_latent(make, vision):
+    decoder = make(5, vision, key=jax.random.key(0))
+    assert decoder(jnp.ones((2, 3, 5))).shape == (2, 3, PIXELS)
+    assert decoder(jnp.ones(5)).shape == (PIXELS,)
+
+
+def test_a_patch_is_a_square_of_the_image():
+    """A change inside one square of 8 x 8 reaches one patch, and no other."""
+    encoder = PatchEncoder(SMALL, key=jax.random.key(0))
+    seen = []
+    encoder = eqx.tree_at(lambda e: e.whole, encoder, replace=lambda tiles: seen.append(tiles) or tiles)
+    image = np.zeros((SIDE, SIDE, 3), np.float32)
+    encoder(jnp.asarray(image.ravel()))
+    image[PATCH * 2 : PATCH * 3, PATCH * 5 : PATCH * 6] = 0.4
+    encoder(jnp.asarray(image.ravel()))
+    changed = np.abs(np.asarray(seen[1] - seen[0])).reshape(SIDE // PATCH, SIDE // PATCH, SMALL.channels).max(-1) > 1e-6
+    assert changed[2, 5] and changed.sum() == 1
+
+
+def test_a_drawn_patch_is_a_square_of_the_image():
+    decoder = PatchDecoder(5, SMALL, key=jax.random.key(0))
+    tiles = np.zeros((SIDE // PATCH, SIDE // PATCH, SMALL.channels), np.float32)
+    tiles[3, 1] = 1.0
+    decoder = eqx.tree_at(lambda d: d.whole, decoder, replace=lambda z: jnp.asarray(tiles.ravel()))
+    image = np.asarray(decoder(jnp.ones(5))).reshape(SIDE, SIDE, 3)
+    drawn = np.abs(image).max(-1) > 1e-6
+    assert drawn[24:32, 8:16].all() and drawn.sum() == PATCH * PATCH
+
+
+def test_convolutions_have_the_published_sizes():
+    """ReDRAW: 4096 features from 0.69 million parameters, and 4.89 million in the decoder."""
+    vision = SIZES["paper"].vision
+    assert vision.features == 4096
+    count = lambda module: sum(x.size for x in jax.tree.leaves(eqx.filter(module, eqx.is_array)))  # noqa: E731
+    shapes = eqx.filter_eval_shape(lambda key: ConvEncoder(vision, key=key), jax.random.key(0))
+    assert sum(x.size for x in jax.tree.leaves(shapes) if hasattr(x, "size")) == pytest.approx(0.69e6, rel=0.01)
+    assert count(ConvDecoder(1024, vision, key=jax.random.key(0))) == pytest.approx(4.89e6, rel=0.01)
+
+
+def test_a_model_of_pixels_is_the_same_model():
+    model = Draw(PIXELS + 2, 1, pixels=True, key=jax.random.key(0))
+    obs = jnp.concatenate([jnp.full((3, PIXELS), 255.0), jnp.ones((3, 2))], -1)
+    z = model.encode(obs, jax.random.key(1))
+    assert model.embed(obs).shape == (3, model.embed_dim) and z.shape == (3, model.latent_dim)
+    drawn = np.asarray(model.decode(z))
+    assert drawn.shape == obs.shape and drawn[:, :PIXELS].min() >= 0 and drawn[:, :PIXELS].max() <= 255
+    np.testing.assert_allclose(model.standard(obs)[:, :PIXELS], 0.5)
+    with pytest.raises(ValueError, match="more than 12288 numbers"):
+        Draw(100, 1, pixels=True, key=jax.random.key(0))
+
+
+def test_constants_of_the_vector_are_undone():
+    """A perfect decoder of what was standardised gives the observation back."""
+    model = Draw(3, 1, key=jax.random.key(0)).standardised(jnp.array([1.0, -2.0, 0.0]), jnp.array([0.1, 5.0, 1.0]))
+    obs = jax.random.normal(jax.random.key(1), (4, 3))
+    perfect = eqx.tree_at(lambda m: m.decoder, model, replace=lambda z: model.standard(obs))
+    np.testing.assert_allclose(perfect.decode(jnp.zeros((4, model.latent_dim))), obs, rtol=1e-4, atol=1e-5)
+    grad = eqx.filter_grad(lambda m: jnp.sum(m.embed(obs)))(model)
+    assert not np.asarray(grad.centre).any() and not np.asarray(grad.scale).any(), "they never train"
