@@ -47,14 +47,14 @@ def episodes():
 
 @pytest.fixture(scope="module")
 def target(agent, episodes):
-    return offline.observe(agent.model, episodes, LENGTH)
+    return offline.observe(agent.model, episodes, LENGTH, keep=True)
 
 
 def adapted(agent, target, updates=30, **changed):
     config = replace(CONFIG, **changed)
     state = offline.init(agent, config, key=KEY)
     before = offline.held_out_kl(state.dynamics, target, KEY, LENGTH)
-    state, _ = offline.update_many(state, agent.model, target, KEY, config, updates)
+    state, _ = offline.update_many(state, target, KEY, agent.model, config, updates)
     return state, float(before), float(offline.held_out_kl(state.dynamics, target, KEY, LENGTH))
 
 
@@ -62,6 +62,24 @@ def test_cached_posteriors_are_the_encoders(agent, target, episodes):
     expected = jnp.concatenate([agent.model.infer(agent.model.embed(jnp.asarray(obs))) for obs, _ in episodes])
     np.testing.assert_allclose(target.log_posterior, expected, rtol=1e-4, atol=1e-5)
     assert len(target.log_posterior) == len(target.action) == 6 * 21
+
+
+def test_observations_are_kept_only_when_asked_for(agent, target, episodes):
+    lean = offline.observe(agent.model, iter(episodes), LENGTH)
+    assert lean.obs is None and offline.draw_windows(lean, 3, LENGTH, KEY).obs is None
+    np.testing.assert_array_equal(lean.log_posterior, target.log_posterior)
+    kept, cached = (offline.held_out_kl(agent.model, each, KEY, LENGTH) for each in (target, lean))
+    assert float(kept) == pytest.approx(float(cached), rel=1e-4)
+
+
+@pytest.mark.parametrize("start", ["fresh", "warm"])
+def test_where_actor_and_critic_start(agent, start):
+    state = offline.init(agent, replace(CONFIG, actor=start, critic="warm"), key=KEY)
+    assert eqx.tree_equal(state.policy.nets.critic, agent.policy.critic)
+    assert eqx.tree_equal(state.policy.slow, agent.policy.critic)
+    assert bool(eqx.tree_equal(state.policy.nets.actor, agent.policy.actor)) == (start == "warm")
+    fresh = offline.init(agent, replace(CONFIG, critic="fresh"), key=KEY)
+    assert not eqx.tree_equal(fresh.policy.nets.critic, agent.policy.critic)
 
 
 def test_windows_stay_within_an_episode(target, episodes):

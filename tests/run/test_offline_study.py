@@ -20,7 +20,7 @@ from worldshift.run.protocol import read_rows
 from worldshift.run.study import STUDIES, run_study
 
 AGENT = "draw-pendulum-swingup-1"
-SMALL = OfflineConfig(batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
+SMALL = OfflineConfig(lead=1, batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
 CASES = (Case("zero-shot"), Case("residual", SMALL, transitions=1000), Case("oracle", oracle=True))
 STUDY = OfflineStudy("small", "a test", (AGENT,), CASES, updates=4, seeds=(1, 2), measure_every=2, episodes=1)
 PENDULUM = PAIRS["pendulum-reversed"]

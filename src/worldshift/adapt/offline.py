@@ -1,7 +1,7 @@
 """Offline adaptation: frozen encoder and heads, corrected latent dynamics, and a policy trained in what they dream.
 
-ReDRAW (arXiv 2504.02252) and its baselines as one loop: a method is a choice of what trains (`trains`) and of where the
-policy starts (`actor`). No reward of the target is read. Deviations: the posteriors of the whole data set are computed
+ReDRAW (arXiv 2504.02252) and its baselines as one loop: a method is a choice of what trains (`trains`) and of where
+actor and critic start. No reward of the target is read. Deviations: the posteriors of the whole data set are computed
 once, as the encoder is frozen; windows, dreams and both updates are one compiled call, many updates to a dispatch.
 """
 
@@ -45,8 +45,12 @@ class OfflineConfig:
     """`residual`: a correction (ReDRAW); `replacement`: the same network instead of the dynamics; `dynamics`: finetune
     of the dynamics; `everything`: of encoder, dynamics and decoder with the model's own losses, but for the heads of
     reward and end, which reward-free data cannot train; `nothing`: the policy alone, in the dreams of the old model."""
-    actor: Literal["fresh", "warm"] = "fresh"
-    """A policy from scratch, or the one that was trained in the source."""
+    actor: Literal["fresh", "head", "warm"] = "head"
+    """A policy from scratch (as published); the source's with a new output layer, so that it knows what to look at but
+    not what to do; or the source's as it is."""
+    critic: Literal["fresh", "warm"] = "warm"
+    """A critic from scratch (as published), or the source's: what a moment is worth changes less than what to do
+    about it."""
     residual: ResidualConfig = field(default_factory=ResidualConfig)
     batch: int = 16
     length: int = 32
@@ -54,6 +58,9 @@ class OfflineConfig:
     epsilon: float = 1e-8
     grad_clip: float = 1000.0
     free_nats: float = 0.0
+    lead: int = 500
+    """Updates of the dynamics alone, before the policy's begin (0: both from the start, as published): what a policy
+    learns in dreams that are still wrong, it does not easily forget."""
     starts: int = 64
     """Latents of a batch that dreams start from."""
     held_out: float = 0.1
@@ -68,7 +75,7 @@ class OfflineConfig:
 
     def __post_init__(self) -> None:
         """Refuses numbers that cannot be worked with."""
-        for name, least in (("batch", 1), ("starts", 1), ("length", 2)):
+        for name, least in (("batch", 1), ("starts", 1), ("length", 2), ("lead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
         if not 0 <= self.anneal <= 1 or not 0 < self.average <= 1:
@@ -136,8 +143,14 @@ def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> Offli
     else:
         dynamics = model
     policy = imagination.init(model, config.policy, key=k_policy)
-    if config.actor == "warm":
-        policy = policy._replace(nets=agent.policy, slow=agent.policy.critic)
+    if config.actor != "fresh":
+        known = agent.policy.actor
+        if config.actor == "head":
+            known = eqx.tree_at(lambda actor: actor.last, known, policy.nets.actor.last)
+        policy = policy._replace(nets=eqx.tree_at(lambda n: n.actor, policy.nets, known))
+    if config.critic == "warm":
+        critic = agent.policy.critic
+        policy = policy._replace(nets=eqx.tree_at(lambda n: n.critic, policy.nets, critic), slow=critic)
     trained, _ = split(dynamics, config.trains)
     return OfflineState(dynamics, _adam(config).init(trained), policy, policy.nets, jnp.zeros((), jnp.int32))
 
@@ -194,8 +207,9 @@ def update(
     key: PRNGKeyArray,
     config: OfflineConfig,
     rate: Float[Array, ""] | float = 1.0,
+    dreams: bool = True,
 ) -> tuple[OfflineState, dict[str, Array]]:
-    """One step of what trains, and one of the policy in the dreams of the corrected dynamics.
+    """One step of what trains, and with `dreams` one of the policy in what the corrected dynamics dreams.
 
     `rate` is a factor on all learning rates.
     """
@@ -216,6 +230,9 @@ def update(
         step, optimiser = _adam(config).update(grad, state.optimiser)
         slowed = jax.tree.map(lambda change: rate * change, step)
         dynamics = eqx.combine(eqx.apply_updates(trained, slowed), frozen)
+    state = state._replace(dynamics=dynamics, optimiser=optimiser, updates=state.updates + 1)
+    if not dreams:
+        return state, {"kl": kl}
     heads = with_precision(model, config.precision)
 
     def paid(dream: Dream) -> Array:
@@ -233,8 +250,8 @@ def update(
         k_dream,
         rate,
     )
-    averaged = imagination.follow(state.averaged, policy.nets, config.average, state.updates)
-    return OfflineState(dynamics, optimiser, policy, averaged, state.updates + 1), {"kl": kl} | logs
+    averaged = imagination.follow(state.averaged, policy.nets, config.average, state.policy.updates)
+    return state._replace(policy=policy, averaged=averaged), {"kl": kl} | logs
 
 
 def _whole_loss(
@@ -250,20 +267,21 @@ def _whole_loss(
 @eqx.filter_jit
 def update_many(
     state: OfflineState,
-    model: Draw,
     target: Target,
     key: PRNGKeyArray,
+    model: Draw,
     config: OfflineConfig,
     count: int,
     rate: Float[Array, ""] | float = 1.0,
+    dreams: bool = True,
 ) -> tuple[OfflineState, dict[str, Array]]:
-    """`count` updates in one dispatch, at `rate` times the learning rates. Logs are means."""
+    """`count` updates in one dispatch, at `rate` times the learning rates, the policy's with `dreams`. Logs are means."""
     arrays, static = eqx.partition(state, eqx.is_array)
 
     def body(arrays: Any, key: PRNGKeyArray) -> tuple[Any, dict[str, Array]]:
         k_windows, k_update = jax.random.split(key)
         windows = draw_windows(target, config.batch, config.length, k_windows)
-        state, logs = update(eqx.combine(arrays, static), model, windows, k_update, config, rate)
+        state, logs = update(eqx.combine(arrays, static), model, windows, k_update, config, rate, dreams)
         return eqx.filter(state, eqx.is_array), logs
 
     arrays, logs = jax.lax.scan(body, arrays, jax.random.split(key, count))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
 from worldshift.maths import log_unimix, sample_one_hot, symexp, symlog, two_hot_inverse
@@ -148,7 +149,9 @@ class Draw(eqx.Module):
         image, vector = jnp.split(obs, [self.image_dim], axis=-1)
         return jnp.concatenate([image / 255 - 0.5, symlog((vector - centre) / scale)], axis=-1)
 
-    def standardised(self, centre: Float[Array, " V"], scale: Float[Array, " V"]) -> "Draw":
+    def standardised(
+        self, centre: Float[Array | np.ndarray, " V"], scale: Float[Array | np.ndarray, " V"]
+    ) -> "Draw":
         """The same model, reading (vector - centre) / scale from now on: metres weigh as much as metres per second."""
         return eqx.tree_at(lambda m: (m.centre, m.scale), self, (jnp.asarray(centre), jnp.asarray(scale)))
 

@@ -5,7 +5,8 @@ only where the caller has the target at hand (a simulation); nothing that is tra
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,10 +14,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import PRNGKeyArray
 
 from worldshift import checkpoint
 from worldshift.adapt import offline
-from worldshift.adapt.offline import OfflineConfig, OfflineState
+from worldshift.adapt.offline import OfflineConfig, OfflineState, Target
 from worldshift.adapt.residual import Corrected
 from worldshift.agents.draw import DrawAgent, save_agent
 from worldshift.data.episodes import Episodes
@@ -57,40 +59,117 @@ def adapt_offline(
     Raises:
         ValueError: data of another body, too short episodes, or fewer than two of them.
     """
-    if len(data.episodes) < 2:
+    (adapted,) = adapt_seeds(
+        agent,
+        [data],
+        config,
+        updates=updates,
+        seeds=[seed],
+        measure_every=measure_every,
+        measure=(lambda agent, _: measure(agent)) if measure else None,
+        report=(lambda done, rows: report(done, rows[0])) if report else None,
+    )
+    return adapted
+
+
+def adapt_seeds(
+    agent: DrawAgent,
+    data: Sequence[Episodes],
+    config: OfflineConfig,
+    *,
+    updates: int,
+    seeds: Sequence[int],
+    measure_every: int = 500,
+    measure: Callable[[DrawAgent, int], dict[str, float]] | None = None,
+    report: Callable[[int, list[dict[str, float]]], None] | None = None,
+) -> list[Adapted]:
+    """Several adaptations side by side in one compiled call, each to its own data and with its own seed.
+
+    On a GPU that takes hardly longer than one of them; on a CPU, as long as one after another. Arguments are those of
+    `adapt_offline`; `measure` is given the place of the seed as well, `report` a row for each.
+
+    Raises:
+        ValueError: as `adapt_offline`, or data of different shapes.
+    """
+    if any(len(each.episodes) < 2 for each in data):
         raise ValueError("an adaptation needs at least two episodes: one of them is held out to measure on.")
-    key = jax.random.key(seed)
-    k_split, k_init, k_run, k_measure = jax.random.split(key, 4)
-    held = offline.hold_out(len(data.episodes), config.held_out, k_split)
-    pick = lambda which: ((e.seen, e.action) for e, w in zip(data.episodes, which, strict=True) if w)  # noqa: E731
-    keep = config.trains == "everything"  # else the encoder stays what it is, and what it made of them will do
-    target = offline.observe(agent.model, pick(~held), config.length, keep=keep)
-    unseen = offline.observe(agent.model, pick(held), config.length, keep=keep)
-    state, curve, logs = offline.init(agent, config, key=k_init), [], {}
+    if updates <= config.lead:
+        raise ValueError(f"{updates} updates leave none for the policy, which waits for {config.lead} (`lead`).")
+    split = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed), 4), out_axes=1)
+    k_split, k_init, k_run, k_measure = split(jnp.asarray(seeds))
+    seen = [_observed(agent, each, config, key) for each, key in zip(data, k_split, strict=True)]
+    target, unseen = (_side_by_side(each) for each in zip(*seen, strict=True))
+    state = _each(_begin, (k_init,), agent, config)
+    curves: list[list[dict[str, float]]] = [[] for _ in seeds]
+    logs: dict[str, Any] = {}
 
-    def look(state: OfflineState) -> dict[str, float]:
-        error = offline.held_out_kl(state.dynamics, unseen, k_measure, config.length)
-        row = {"updates": int(state.updates), "held_out_kl": float(error)}
-        row |= {name: float(value) for name, value in logs.items()}
-        return row | (measure(offline.agent_of(state)) if measure else {})
+    def row(i: int) -> dict[str, float]:
+        return {name: float(values[i]) for name, values in logs.items()}
 
-    curve.append(look(state))
-    if report:
-        report(0, curve[-1])
-    while (done := int(state.updates)) < updates:
-        count = min(DISPATCH, updates - done, measure_every - done % measure_every)
+    def look(done: int) -> list[dict[str, float]]:
+        errors = _each(offline.held_out_kl, (state.dynamics, unseen, k_measure), config.length)
+        for i, curve in enumerate(curves):
+            found = {"updates": done, "held_out_kl": float(errors[i])} | row(i)
+            curve.append(found | (measure(offline.agent_of(_only(state, i)), i) if measure else {}))
+        return [curve[-1] for curve in curves]
+
+    told, done = report or (lambda *_: None), 0
+    lead = 0 if config.trains == "nothing" else config.lead
+    told(0, look(0))
+    while done < updates:
+        dreams = done >= lead
+        count = min(DISPATCH, (updates if dreams else lead) - done, measure_every - done % measure_every)
         left = (1 - done / updates) / config.anneal if config.anneal else 1.0
         rate = jnp.clip(left, 0.1, 1.0)
-        key = jax.random.fold_in(k_run, done)
-        state, logs = offline.update_many(state, agent.model, target, key, config, count, rate)
+        keys = _folded(k_run, done)
+        state, logs = _each(offline.update_many, (state, target, keys), agent.model, config, count, rate, dreams)
         done += count
-        if done % measure_every == 0 or done >= updates:
-            curve.append(look(state))
-        if report:
-            report(done, curve[-1] if curve[-1]["updates"] == done else {k: float(v) for k, v in logs.items()})
+        due = done % measure_every == 0 or done >= updates
+        told(done, look(done) if due else [row(i) for i in range(len(seeds))])
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))):
         raise ValueError("the adaptation left the finite numbers; lower the learning rate. Nothing was written.")
-    return Adapted(offline.agent_of(state), state.dynamics, curve)
+    alone = [_only(state, i) for i in range(len(seeds))]
+    return [Adapted(offline.agent_of(s), s.dynamics, curve) for s, curve in zip(alone, curves, strict=True)]
+
+
+def _begin(key: PRNGKeyArray, agent: DrawAgent, config: OfflineConfig) -> OfflineState:
+    return offline.init(agent, config, key=key)
+
+
+def _folded(keys: PRNGKeyArray, number: int) -> PRNGKeyArray:
+    return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
+
+
+def _observed(agent: DrawAgent, data: Episodes, config: OfflineConfig, key: PRNGKeyArray) -> tuple[Target, Target]:
+    """What is trained on, and what is held out, as the frozen encoder sees it."""
+    held = offline.hold_out(len(data.episodes), config.held_out, key)
+    pick = lambda which: ((e.seen, e.action) for e, w in zip(data.episodes, which, strict=True) if w)  # noqa: E731
+    keep = config.trains == "everything"  # else the encoder stays what it is, and what it made of them will do
+    target, unseen = (offline.observe(agent.model, pick(which), config.length, keep=keep) for which in (~held, held))
+    return target, unseen
+
+
+def _side_by_side(targets: Sequence[Target]) -> Target:
+    if len({str(jax.tree.map(jnp.shape, each)) for each in targets}) > 1:
+        raise ValueError("adaptations side by side need data of the same shape: as many episodes, equally long.")
+    return jax.tree.map(lambda *rows: jnp.stack(rows), *targets)
+
+
+def _each(function: Callable[..., Any], own: tuple[Any, ...], *shared: Any) -> Any:
+    """`function` for every place along the first axis of `own`; a single one as it is, faster than a map over one."""
+    if len(jax.tree.leaves(own)[0]) > 1:
+        return _mapped(function, own, shared)
+    found = function(*_only(own, 0), *shared)
+    return jax.tree.map(lambda x: x[None] if eqx.is_array(x) else x, found)
+
+
+@eqx.filter_jit
+def _mapped(function: Callable[..., Any], own: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+    return eqx.filter_vmap(lambda *each: function(*each, *shared))(*own)
+
+
+def _only(tree: Any, number: int) -> Any:
+    return jax.tree.map(lambda x: x[number] if eqx.is_array(x) else x, tree)
 
 
 def save_adapted(path: str | os.PathLike[str], adapted: Adapted, training: dict[str, Any]) -> None:

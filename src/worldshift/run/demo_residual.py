@@ -22,7 +22,7 @@ from worldshift.report.figures import Curve, by_updates
 from worldshift.report.film import film_strip
 from worldshift.run.adapt_offline import Adapted, adapt_offline
 from worldshift.run.appraisal import evaluate_draw
-from worldshift.run.dreams import POSES, dream, pictures
+from worldshift.run.dreams import can_draw, dream, pictures
 from worldshift.run.offline_study import oracle_of, target_data
 from worldshift.run.pairs import pair_of
 
@@ -115,7 +115,7 @@ def residual_demo(
     out.mkdir(parents=True, exist_ok=True)
     files = [out / "residual.png", out / "numbers.json"]
     _draw_curve(files[0], pair.name, returns, adapted, data.transitions)
-    if pair.task in POSES:
+    if can_draw(pair.task):
         files.append(out / "dreams.png")
         _draw_dreams(files[-1], pair.task, source, adapted, data, demo.seed)
     found = FoundOffline(returns, adapted.curve, data.transitions, files)

@@ -15,8 +15,11 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from jaxtyping import Float, PRNGKeyArray
+from PIL import Image
 
 from worldshift.data.episodes import Episode
+from worldshift.envs import PIXELS
+from worldshift.models import vision
 from worldshift.models.draw import Draw, Latent
 from worldshift.report import film
 from worldshift.run import pairs
@@ -24,6 +27,7 @@ from worldshift.run import pairs
 POSES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "pendulum-swingup": lambda obs: np.arctan2(obs[1:2], obs[:1]),
     "cup-catch": lambda obs: obs[:4],
+    "reacher-easy": lambda obs: obs[:2],
 }
 """Joint positions, by task, from an observation."""
 
@@ -51,19 +55,32 @@ def dream(dynamics: Any, model: Draw, episode: Episode, steps: int, key: PRNGKey
 def pictures(
     task: str, obs: Float[np.ndarray, "S O"], count: int, size: tuple[int, int] = (120, 110)
 ) -> list[film.Frame]:
-    """`count` frames, evenly spaced, of a body that stands as the observations say.
+    """`count` frames, evenly spaced: the images themselves, or a body that stands as the observations say.
 
     Raises:
         KeyError: the task's observations do not say how the body stands (see `POSES`).
     """
+    moments = np.linspace(0, len(obs) - 1, count).round().astype(int)
+    if task.startswith(PIXELS):
+        return [_enlarged(obs[i, : vision.PIXELS], min(size)) for i in moments]
     pose = POSES[task]
     env = pairs.make(task)
     env.reset(seed=0)
     model, data = env.get_wrapper_attr("model"), env.get_wrapper_attr("data")
     view, dt, frames = film.view_of(model), float(env.get_wrapper_attr("dt")), []
-    for i in np.linspace(0, len(obs) - 1, count).round().astype(int):
+    for i in moments:
         data.qpos[:] = pose(obs[i])
         mujoco.mj_forward(model, data)
         frames.append(film.frame(model, data, size=size, view=view, title=f"{i * dt:.1f} s"))
     env.close()
     return frames
+
+
+def _enlarged(image: Float[np.ndarray, " P"], side: int) -> film.Frame:
+    frame = image.round().astype(np.uint8).reshape(vision.SIDE, vision.SIDE, vision.COLOURS)
+    return np.asarray(Image.fromarray(frame).resize((side, side)))
+
+
+def can_draw(task: str) -> bool:
+    """Whether `pictures` knows how."""
+    return task in POSES or task.startswith(PIXELS)

@@ -10,15 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from worldshift import zoo
 from worldshift.adapt import residual
 from worldshift.adapt.offline import OfflineConfig
+from worldshift.adapt.residual import ResidualConfig
 from worldshift.agents.draw import DrawAgent
 from worldshift.data.episodes import Episodes
 from worldshift.report.stats import Estimate, estimate, mean
-from worldshift.run.adapt_offline import adapt_offline
+from worldshift.run.adapt_offline import adapt_seeds
 from worldshift.run.appraisal import acting, evaluate_draw
 from worldshift.run.pairs import Pair, pair_of
 from worldshift.run.record import Behaviour, RecordConfig, record
@@ -76,7 +78,14 @@ class OfflineStudy:
 
     def quick(self) -> "OfflineStudy":
         """A few updates on little data from two seeds. Its numbers mean nothing."""
-        cases = tuple(replace(case, transitions=min(case.transitions, 2000)) for case in self.cases)
+        cases = tuple(
+            replace(
+                case,
+                transitions=min(case.transitions, 2000),
+                config=case.config and replace(case.config, lead=min(case.config.lead, 10)),
+            )
+            for case in self.cases
+        )
         name, agents, seeds = f"{self.name}-quick", self.agents[:1], self.seeds[:2]
         return replace(
             self, name=name, agents=agents, cases=cases, updates=20, measure_every=10, seeds=seeds, episodes=2
@@ -91,47 +100,65 @@ class OfflineStudy:
         """A row for each seed: the curve of updates, held-out error and return in the target."""
         case, (source, about) = self._cases[method], zoo.load_dreamer(agent)
         pair = pair_of(about["training"]["task"])
+
+        def measure(agent: DrawAgent, seed: int) -> dict[str, float]:
+            found = evaluate_draw(agent, pair.task, pair.shift, episodes=self.episodes, seed=10_000 + seed)
+            return {"target_return": found["mean"]}
+
+        if case.config is None:
+            measured = zoo.load_dreamer(oracle_of(pair))[0] if case.oracle else source
+            curves = [[{"updates": 0} | measure(measured, seed)] for seed in self.seeds]
+        else:
+            curves = self._adapt(source, pair, case, case.config, measure, report)
+        report(self.steps)
         rows = []
-        for number, seed in enumerate(self.seeds):
-
-            def measure(agent: DrawAgent, seed: int = seed) -> dict[str, float]:
-                found = evaluate_draw(agent, pair.task, pair.shift, episodes=self.episodes, seed=10_000 + seed)
-                return {"target_return": found["mean"]}
-
-            if case.config is None:
-                measured = zoo.load_dreamer(oracle_of(pair))[0] if case.oracle else source
-                curve = [{"updates": 0} | measure(measured)]
-            else:
-                curve = adapt_offline(
-                    source,
-                    target_data(pair, case.data, seed).first(case.transitions),
-                    case.config,
-                    updates=self.updates,
-                    seed=seed,
-                    measure_every=self.measure_every,
-                    measure=measure,
-                    report=lambda done, _, n=number: report(n * self.updates + done),
-                ).curve
-            report((number + 1) * self.updates)
-            kept = ("updates", "target_return", "held_out_kl", "kl", "return")
+        for seed, curve in zip(self.seeds, curves, strict=True):
+            kept = ("updates", "target_return", "held_out_kl", "kl", "return", "paid")
             columns = {k: [float(f"{row[k]:.4g}") for row in curve if k in row] for k in kept}
             rows.append({"pair": pair.name, "seed": seed, "curve": {k: v for k, v in columns.items() if v}})
         return rows, {}
 
+    def _adapt(
+        self,
+        source: DrawAgent,
+        pair: Pair,
+        case: Case,
+        config: OfflineConfig,
+        measure: Callable[[DrawAgent, int], dict[str, float]],
+        report: Callable[[int], None],
+    ) -> list[list[dict[str, float]]]:
+        """The curve of each seed; on a GPU all seeds side by side, on a CPU one after another."""
+        together = jax.default_backend() != "cpu"
+        curves: list[list[dict[str, float]]] = []
+        for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
+            past = len(curves) * self.updates
+            found = adapt_seeds(
+                source,
+                [target_data(pair, case.data, seed).first(case.transitions) for seed in group],
+                config,
+                updates=self.updates,
+                seeds=group,
+                measure_every=self.measure_every,
+                measure=lambda agent, place, group=group: measure(agent, group[place]),
+                report=lambda done, _, past=past, group=group: report(past + done * len(group)),
+            )
+            curves += [each.curve for each in found]
+        return curves
 
-DREAMERS = ("draw-pendulum-swingup-1",)
+
+DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1")
 """The shipped source agents whose pair has an oracle."""
 SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
 _ONE = OfflineConfig()
 _DYNAMICS = replace(_ONE, trains="dynamics")
-_PUBLISHED = replace(_ONE, residual=residual.PAPER, learning_rate=1e-2)
+_PUBLISHED = replace(_ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0)
 _BOUNDS = (Case("zero-shot"), Case("oracle", oracle=True))
 
 OFFLINE_STUDIES = (
     OfflineStudy(
         "offline-methods",
-        "40,000 reward-free transitions of the target: ways of adapting, from the same agent and data, fresh actors",
+        "40,000 reward-free transitions of the target: ways of adapting, from the same agent and data, the same start of actor and critic",
         DREAMERS,
         (
             *_BOUNDS,
@@ -156,6 +183,25 @@ OFFLINE_STUDIES = (
             Case("residual, 40,000 random", _ONE, data="random"),
             Case("finetune of the dynamics, 4,000 mixed", _DYNAMICS, transitions=4_000),
             Case("finetune of the dynamics, 40,000 expert", _DYNAMICS, data="policy"),
+        ),
+        updates=3000,
+        seeds=SEEDS,
+    ),
+    OfflineStudy(
+        "offline-choices",
+        "choices around the residual, one changed at a time, 40,000 mixed transitions",
+        DREAMERS[:1],
+        (
+            *_BOUNDS,
+            Case("residual", _ONE),
+            Case("without the belief", replace(_ONE, residual=ResidualConfig(belief=False))),
+            Case("random output layer", replace(_ONE, residual=ResidualConfig(zero_init=False))),
+            Case("width 64", replace(_ONE, residual=ResidualConfig(width=64))),
+            Case("fresh critic", replace(_ONE, critic="fresh")),
+            Case("fresh actor", replace(_ONE, actor="fresh")),
+            Case("warm actor", replace(_ONE, actor="warm")),
+            Case("policy from the start", replace(_ONE, lead=0)),
+            Case("not averaged", replace(_ONE, average=1.0)),
         ),
         updates=3000,
         seeds=SEEDS,
