@@ -329,7 +329,7 @@ def test_python_in_the_readme_runs(number, tiny_zoo, tmp_path, monkeypatch, caps
         shutil.copytree(ROOT / "src" / "worldshift" / "zoo" / name, tiny_zoo / name)
         short = RecordConfig("pendulum-swingup", transitions=1000, behaviour="random")
         save_episodes(tmp_path / "runs" / "target", record(short, None), {})
-        code = code.replace("updates=3000", "updates=4")
+        code = code.replace("updates=3000", "updates=4").replace("OfflineConfig()", "OfflineConfig(lead=1)")
     script.write_text(code)
     runpy.run_path(str(script))
     said = capsys.readouterr().out

@@ -22,7 +22,8 @@ SMALL = (
     "--updates-per-step 0.01 --updates-per-dispatch 5 --agent-steps 1000"
 )
 ADAPT = (
-    "--batch 4 --length 8 --starts 8 --policy.horizon 3 --residual.width 16 --updates 10 --measure-every 5 --episodes 1"
+    "--batch 4 --length 8 --starts 8 --lead 2 --policy.horizon 3 --residual.width 16 --updates 10 --measure-every 5 "
+    "--episodes 1"
 )
 REVERSED = '{"kind": "ActionSign"}'
 
@@ -100,7 +101,7 @@ def test_recordings_say_how_they_were_made(places, tmp_path, capsys):
 
 
 def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
-    config = OfflineConfig(batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
+    config = OfflineConfig(lead=1, batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
     small = partial(ResidualDemo, transitions=1200, updates=4, measure_every=2, episodes=1, config=config)
     monkeypatch.setattr(demo_verb, "ResidualDemo", small)
     assert run(f"demo residual --out {tmp_path / 'one'} --json") == 0

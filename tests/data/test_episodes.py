@@ -202,6 +202,8 @@ def test_chunks_with_images_for_an_agent_of_pixels(tmp_path):
     np.testing.assert_allclose(found.episodes[1].obs, rows["image_complement"][5:8], rtol=1e-6)
     with pytest.raises(DataError, match="images only"):
         load_episodes(tmp_path)
-    np.savez_compressed(tmp_path / "20250101T000000-a-b-8.npz", action=rows["action"], is_first=first, position=image[:, 0, 0])
+    np.savez_compressed(
+        tmp_path / "20250101T000000-a-b-8.npz", action=rows["action"], is_first=first, position=image[:, 0, 0]
+    )
     with pytest.raises(DataError, match="has no images"):
         load_episodes(tmp_path, pixels=True)

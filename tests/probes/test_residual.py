@@ -87,7 +87,14 @@ def play(agent):
 
 def adapted(source, data, trains):
     config = OfflineConfig(
-        trains=trains, length=8, starts=48, precision="float32", policy=ActorCriticConfig(horizon=15, actor_lr=1e-3)
+        trains=trains,
+        actor="fresh",  # nobody was trained in the source
+        critic="fresh",
+        lead=100,
+        length=8,
+        starts=48,
+        precision="float32",
+        policy=ActorCriticConfig(horizon=15, actor_lr=1e-3),
     )
     return adapt_offline(source, data, config, updates=500, measure_every=250, seed=2)
 

@@ -11,6 +11,7 @@ from PIL import Image
 from worldshift import zoo
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.imagination import ActorCriticConfig
+from worldshift.models.vision import PIXELS
 from worldshift.run.demo_residual import ResidualDemo, residual_demo
 from worldshift.run.dreams import POSES, dream, pictures
 from worldshift.run.findings import draw, findings
@@ -46,6 +47,14 @@ def test_summaries_by_hand():
     assert residual.picked == pytest.approx((120 + 300) / 2), "the measurement before any update does not count"
     assert residual.share == pytest.approx(195 / 300) and found["oracle"].share == 1.0
     assert found["oracle"].picked == found["oracle"].best == 300.0
+
+
+def test_pairs_of_pixels():
+    pair = pair_of("pixels:pendulum-swingup")
+    assert pair.name == "pendulum-reversed-pixels" and pair.shift == PENDULUM.shift
+    assert oracle_of(pair) == "draw-pendulum-reversed-pixels-1"
+    with pytest.raises(ValueError, match="source of no pair"):
+        pair_of("pixels:walker-walk")
 
 
 def test_target_data_is_a_function_of_its_seed():
@@ -102,6 +111,13 @@ def test_a_dream_begins_in_reality_and_is_drawn():
     np.testing.assert_allclose(dreamt[0, :2], episode.obs[0, :2], atol=0.25)
     frames = pictures("pendulum-swingup", dreamt, 3)
     assert len(frames) == 3 and not np.array_equal(frames[0], frames[2])
+
+
+def test_dreams_of_pixels_are_shown_as_they_are():
+    obs = np.zeros((4, PIXELS + 1), np.float32)
+    obs[2, :PIXELS] = 255.0
+    frames = pictures("pixels:pendulum-swingup", obs, 4)
+    assert [int(f.mean()) for f in frames] == [0, 0, 255, 0] and frames[0].shape == (110, 110, 3)
 
 
 @pytest.mark.parametrize("task", POSES)

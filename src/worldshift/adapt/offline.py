@@ -179,7 +179,9 @@ def draw_windows(target: Target, batch: int, length: int, key: PRNGKeyArray) -> 
     """Windows drawn uniformly."""
     first = target.starts[jax.random.randint(key, (batch,), 0, len(target.starts))]
     rows = first[None] + jnp.arange(length)[:, None]
-    return Windows(target.log_posterior[rows], target.action[rows[:-1]], None if target.obs is None else target.obs[rows])
+    return Windows(
+        target.log_posterior[rows], target.action[rows[:-1]], None if target.obs is None else target.obs[rows]
+    )
 
 
 def mismatch(
@@ -275,7 +277,10 @@ def update_many(
     rate: Float[Array, ""] | float = 1.0,
     dreams: bool = True,
 ) -> tuple[OfflineState, dict[str, Array]]:
-    """`count` updates in one dispatch, at `rate` times the learning rates, the policy's with `dreams`. Logs are means."""
+    """`count` updates in one dispatch, at `rate` times the learning rates; the policy's too, with `dreams`.
+
+    Logs are means.
+    """
     arrays, static = eqx.partition(state, eqx.is_array)
 
     def body(arrays: Any, key: PRNGKeyArray) -> tuple[Any, dict[str, Array]]:

@@ -32,11 +32,11 @@ class Residual:
     out: Path
     """Where the adapted agent goes; must not exist yet."""
     config: Annotated[OfflineConfig, tyro.conf.arg(name="")] = field(default_factory=OfflineConfig)
-    updates: int = 6000
+    updates: int = 3000
     """Of the dynamics and of the policy."""
     transitions: int | None = None
     """Use only so many transitions of the data."""
-    measure_every: int = 1000
+    measure_every: int = 500
     """Updates between measurements of the curve."""
     seed: int = 0
     """Of the networks, the batches and the held-out episodes."""

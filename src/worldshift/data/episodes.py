@@ -277,7 +277,9 @@ def _chunks(path: Path, pixels: bool) -> Episodes:
                 raise DataError(f"{file} has no field {name!r}; it has {', '.join(sorted(rows))}.")
         steps = len(rows["action"])
         if pixels and not {"image", "image_complement"} <= rows.keys():
-            raise DataError(f"{file} has no images: 'image' and 'image_complement' are wanted; it has {', '.join(rows)}.")
+            raise DataError(
+                f"{file} has no images: 'image' and 'image_complement' are wanted; it has {', '.join(rows)}."
+            )
         own = [k for k in sorted(rows) if k not in _CHUNK_SKIP and not k.startswith(("is_", "log_"))]
         vectors = ["image_complement"] if pixels else own
         short = [k for k in [*vectors, "is_first", *(["image"] if pixels else [])] if len(rows[k]) != steps]

@@ -117,8 +117,7 @@ class Replay:
         if rows > len(self._rows["obs"]):
             grown = min(self.capacity, max(rows, 2 * len(self._rows["obs"]), 1024))
             self._rows = {
-                k: np.concatenate([v, np.zeros((grown - len(v), *v.shape[1:]), v.dtype)])
-                for k, v in self._rows.items()
+                k: np.concatenate([v, np.zeros((grown - len(v), *v.shape[1:]), v.dtype)]) for k, v in self._rows.items()
             }
 
     def _drop_oldest(self) -> None:

@@ -149,9 +149,7 @@ class Draw(eqx.Module):
         image, vector = jnp.split(obs, [self.image_dim], axis=-1)
         return jnp.concatenate([image / 255 - 0.5, symlog((vector - centre) / scale)], axis=-1)
 
-    def standardised(
-        self, centre: Float[Array | np.ndarray, " V"], scale: Float[Array | np.ndarray, " V"]
-    ) -> "Draw":
+    def standardised(self, centre: Float[Array | np.ndarray, " V"], scale: Float[Array | np.ndarray, " V"]) -> "Draw":
         """The same model, reading (vector - centre) / scale from now on: metres weigh as much as metres per second."""
         return eqx.tree_at(lambda m: (m.centre, m.scale), self, (jnp.asarray(centre), jnp.asarray(scale)))
 

@@ -6,7 +6,6 @@ only where the caller has the target at hand (a simulation); nothing that is tra
 
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +13,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray
+from jaxtyping import Key, PRNGKeyArray
 
 from worldshift import checkpoint
 from worldshift.adapt import offline
@@ -136,7 +135,7 @@ def _begin(key: PRNGKeyArray, agent: DrawAgent, config: OfflineConfig) -> Offlin
     return offline.init(agent, config, key=key)
 
 
-def _folded(keys: PRNGKeyArray, number: int) -> PRNGKeyArray:
+def _folded(keys: Key[jax.Array, " N"], number: int) -> Key[jax.Array, " N"]:
     return jax.vmap(lambda key: jax.random.fold_in(key, number))(keys)
 
 

@@ -39,7 +39,7 @@ class ResidualDemo:
     seed: int = 0
     """Of the data, the networks and the start poses."""
     transitions: int = 20_000
-    updates: int = 3000
+    updates: int = 1500
     measure_every: int = 500
     episodes: int = 20
     """Of one measurement."""

@@ -158,7 +158,7 @@ _BOUNDS = (Case("zero-shot"), Case("oracle", oracle=True))
 OFFLINE_STUDIES = (
     OfflineStudy(
         "offline-methods",
-        "40,000 reward-free transitions of the target: ways of adapting, from the same agent and data, the same start of actor and critic",
+        "40,000 reward-free transitions of the target: ways of adapting, on equal footing",
         DREAMERS,
         (
             *_BOUNDS,
