@@ -22,7 +22,7 @@ class Verb:
 
     act: tyro.conf.Positional[Literal["reflex", "residual"]] = "reflex"
     """`reflex`: online adaptation within seconds, every method on the same fault; `residual`: offline adaptation of a
-    world model and its policy from recorded data without rewards, two minutes."""
+    world model and its policy from recorded data without rewards, one minute."""
     agent: str | None = None
     """Another shipped agent, or the directory of a run of yours (calibrated, for the reflex; trained for the source of
     one of the pairs, for the residual)."""
