@@ -1,9 +1,11 @@
 """Test settings: jaxtyping annotations are enforced, JAX runs on the CPU, hypothesis draws the same cases each time."""
 
+import gc
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,9 +23,23 @@ from jaxtyping import install_import_hook
 # The numeric tower lets an int stand where a float is asked for, as pyright does.
 install_import_hook("worldshift", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+MOST_MAPS = 20_000
+
 # No deadline: the first example of a test pays for the compilation.
 settings.register_profile("worldshift", deadline=None, derandomize=True, database=None, print_blob=True)
 settings.load_profile("worldshift")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _programs_are_forgotten() -> Iterator[None]:
+    """Every compiled program maps memory, and Linux allows a process 65,530 maps: beyond them the compiler crashes."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.exists() and maps.read_text().count("\n") > MOST_MAPS:
+        import jax
+
+        jax.clear_caches()
+        gc.collect()
 
 
 class TinyRun(NamedTuple):

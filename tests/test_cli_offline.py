@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worldshift import cli
+from worldshift import cli, envs
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw import PAPER
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.cli import demo_verb
 from worldshift.cli.pretrain_verb import Verb
+from worldshift.data.episodes import load_episodes
 from worldshift.run.demo_residual import ResidualDemo
 
 SMALL = (
@@ -142,3 +143,21 @@ def test_wrong_use_ends_with_a_sentence(places, tmp_path, capsys, line, words):
     said = capsys.readouterr()
     assert words in said.err and said.err.count("\n") == 1 and said.out == ""
     assert not (tmp_path / "new").exists() or not any((tmp_path / "new").glob("*/manifest.json"))
+
+
+def test_every_step_takes_images(tmp_path, capsys):
+    """The same commands, on a task that is seen by its camera."""
+    task, agent, data, out = "pixels:pendulum-swingup", tmp_path / "agent", tmp_path / "data", tmp_path / "adapted"
+    try:
+        envs.make(task).close()
+    except ValueError as error:  # as the library says it
+        pytest.skip(str(error))
+    small = "--num-envs 1 --eval-episodes 1 --agent-steps 1000 --learner.starts 4 --learner.ensemble 2"
+    assert run(f"pretrain --task {task} --out {agent} {SMALL} {small}") == 0
+    assert run(f"record {data} --agent {agent} --transitions 600 --shift", REVERSED) == 0
+    (episode, *_) = load_episodes(data).episodes
+    assert episode.image is not None and episode.image.shape[1:] == (64, 64, 3) and episode.image.std() > 5
+    assert run(f"adapt residual --agent {agent} --data {data} --out {out} {ADAPT} --simulate", REVERSED) == 0
+    assert "held-out error" in capsys.readouterr().out
+    assert run(f"eval {out} --episodes 1 --json --shift", REVERSED) == 0
+    assert json.loads(capsys.readouterr().out)["task"] == task

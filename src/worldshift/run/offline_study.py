@@ -152,6 +152,8 @@ SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
 _ONE = OfflineConfig()
 _DYNAMICS = replace(_ONE, trains="dynamics")
+_REPLACEMENT = replace(_ONE, trains="replacement")
+_EVERYTHING = replace(_ONE, trains="everything")
 _PUBLISHED = replace(_ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0)
 _BOUNDS = (Case("zero-shot"), Case("oracle", oracle=True))
 
@@ -164,9 +166,9 @@ OFFLINE_STUDIES = (
             *_BOUNDS,
             Case("residual", _ONE),
             Case("finetune of the dynamics", _DYNAMICS),
-            Case("replacement", replace(_ONE, trains="replacement")),
+            Case("replacement", _REPLACEMENT),
             Case("residual as published", _PUBLISHED),
-            Case("finetune of everything", replace(_ONE, trains="everything")),
+            Case("finetune of everything", _EVERYTHING),
         ),
         updates=3000,
         seeds=SEEDS,
@@ -177,11 +179,18 @@ OFFLINE_STUDIES = (
         DREAMERS,
         (
             *_BOUNDS,
-            Case("residual, 4,000 mixed", _ONE, transitions=4_000),
-            Case("residual, 1,000 mixed", _ONE, transitions=1_000),
+            *(
+                Case(f"{name}, {count:,} mixed", config, transitions=count)
+                for count in (4_000, 1_000)
+                for name, config in (
+                    ("residual", _ONE),
+                    ("replacement", _REPLACEMENT),
+                    ("finetune of the dynamics", _DYNAMICS),
+                    ("finetune of everything", _EVERYTHING),
+                )
+            ),
             Case("residual, 40,000 expert", _ONE, data="policy"),
             Case("residual, 40,000 random", _ONE, data="random"),
-            Case("finetune of the dynamics, 4,000 mixed", _DYNAMICS, transitions=4_000),
             Case("finetune of the dynamics, 40,000 expert", _DYNAMICS, data="policy"),
         ),
         updates=3000,

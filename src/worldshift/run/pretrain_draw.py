@@ -27,6 +27,8 @@ from worldshift.run.rounds import Lives, Report, TrainingRun
 from worldshift.shifts import Shift
 
 Preset = Literal["tiny", "small", "paper"]
+DISPATCH_BYTES = 2**28
+"""Observations that one dispatch of updates is given at most: of images, that is fewer updates."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,7 @@ class PretrainDrawConfig:
     updates_per_step: float = 0.0625
     """Updates per decision; ReDRAW publishes 0.5."""
     updates_per_dispatch: int = 50
+    """At most; fewer where their observations would be more than a quarter of a gigabyte."""
     random_rounds: int = 2
     """Rounds (an episode in every environment) before anything is learned: of random actions, or after `begin_from` of
     the policies."""
@@ -138,6 +141,8 @@ class _Run(TrainingRun):
             self._take_over(config.begin_from)
         self.replay = Replay(obs_dim, self.action_dim, config.buffer, image=model.image_dim)
         self.per_round = self.length * config.num_envs
+        batch_bytes = 4 * obs_dim * config.learner.batch * config.learner.length
+        self.per_dispatch = min(config.updates_per_dispatch, max(1, DISPATCH_BYTES // batch_bytes))
         self.begin(resume)
 
     def _take_over(self, name: str) -> None:
@@ -203,8 +208,8 @@ class _Run(TrainingRun):
         rng = np.random.default_rng([config.seed, self.rounds, 3])
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.rounds)
         due = self.agent_steps * config.updates_per_step - int(self.state.updates)
-        for i in range(int(due // config.updates_per_dispatch)):
-            learner, many = config.learner, config.updates_per_dispatch
+        learner, many = config.learner, self.per_dispatch
+        for i in range(int(due // many)):
             batches = self.replay.sample(rng, learner.batch, learner.length - 1, many)
             self.state, logs = draw.update_many(self.state, batches, jax.random.fold_in(key, i), learner)
         return logs

@@ -70,9 +70,11 @@ def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] 
     """
     if act is None and config.behaviour != "random":
         raise ValueError(f"recording {config.behaviour!r} data needs an agent; without one, record random actions.")
-    batch = pairs.batch(config.task, config.shift, config.num_envs)
+    first = pairs.make(config.task)
+    length = int(first.get_wrapper_attr("episode_steps"))
+    first.close()
+    batch = pairs.batch(config.task, config.shift, min(config.num_envs, -(-config.transitions // length)))
     rng, done, now = np.random.default_rng([config.seed, 21]), 0, 0
-    length = int(batch.envs[0].get_wrapper_attr("episode_steps"))
     try:
         while done < config.transitions:
             for episode in _round(batch, config, act, rng, length, now):
