@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from worldshift.nn import MLP, Linear, NormedLinear
+from worldshift.nn import MLP, TRUNCATED_STD, Linear, NormedLinear
 
 SIDE, COLOURS, PATCH = 64, 3, 8
 PIXELS = SIDE * SIDE * COLOURS
@@ -90,7 +90,7 @@ class Convolution(eqx.Module):
 
     def __init__(self, n_in: int, n_out: int, *, up: bool = False, last: bool = False, key: PRNGKeyArray):
         """The `last` one has neither norm nor activation."""
-        std = (2 / (_KERNEL**2 * (n_in + n_out))) ** 0.5 / 0.8796
+        std = (2 / (_KERNEL**2 * (n_in + n_out))) ** 0.5 / TRUNCATED_STD
         self.weight = std * jax.random.truncated_normal(key, -2.0, 2.0, (_KERNEL, _KERNEL, n_in, n_out))
         self.scale, self.shift, self.up, self.last = jnp.ones(n_out), jnp.zeros(n_out), up, last
 

@@ -156,7 +156,7 @@ class _Run(TrainingRun):
 
     @property
     def warming(self) -> bool:
-        """Random actions."""
+        """Nothing is learned yet."""
         return self.rounds < self.config.random_rounds
 
     def live(self) -> tuple[dict[str, Any], np.ndarray]:
