@@ -79,7 +79,7 @@ def play(agent):
     """Return in the target from the first cell, mean actions."""
     place, total = 0, 0
     for _ in range(STEPS):
-        action = agent.act(seen([place]), jax.random.key(0), sample=False)
+        action, _ = agent.act(None, seen([place]), jax.random.key(0), sample=False)
         place = move(place, np.asarray(action)[0], target=True)
         total += place == CHAMBER
     return total

@@ -22,7 +22,7 @@ from worldshift.run.study import STUDIES, run_study
 
 AGENT = "draw-pendulum-swingup-1"
 SMALL = OfflineConfig(lead=1, batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
-CASES = (Case("zero-shot"), Case("residual", SMALL, transitions=1000), Case("oracle", oracle=True))
+CASES = (Case("zero-shot"), Case("residual", SMALL, transitions=1000), Case("oracle", measured="oracle"))
 STUDY = OfflineStudy("small", "a test", (AGENT,), CASES, updates=4, seeds=(1, 2), measure_every=2, episodes=1)
 PENDULUM = PAIRS["pendulum-reversed"]
 

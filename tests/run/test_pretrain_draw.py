@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 
 from worldshift import checkpoint
+from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw import DrawConfig, load_draw
 from worldshift.agents.imagination import ActorCriticConfig
+from worldshift.data.episodes import Episodes
+from worldshift.models.rssm import Rssm
+from worldshift.run.adapt_offline import adapt_offline
 from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
+from worldshift.run.record import RecordConfig, record
+from worldshift.shifts import ActionSign
 
 BEHAVIOUR = ActorCriticConfig(horizon=3)
 LEARNER = DrawConfig(batch=4, length=8, starts=8, ensemble=2, ensemble_units=16, task=BEHAVIOUR, explorer=BEHAVIOUR)
@@ -50,7 +56,7 @@ def test_the_agent_acts_within_its_bounds(run):
     assert config["training"]["task"] == "pendulum-swingup" and config["agent"] == "draw"
     obs = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     for sample in (True, False):
-        action = np.asarray(agent.act(obs, jax.random.key(0), sample=sample))
+        action = np.asarray(agent.act(None, obs, jax.random.key(0), sample=sample)[0])
         assert action.shape == (5, 1) and np.abs(action).max() <= 1
 
 
@@ -132,3 +138,29 @@ def test_who_collects(tmp_path):
 def test_numbers_that_cannot_be_meant(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
         replace(CONFIG, **wrong)
+
+
+def test_a_recurrent_model_trains_acts_and_is_adapted(tmp_path):
+    """The baseline from end to end: its memory lives through episodes, and only a finetune can adapt it."""
+    path = pretrain_draw(replace(CONFIG, model="rssm"), tmp_path / "run")
+    agent, config = load_draw(path)
+    assert isinstance(agent.model, Rssm) and config["model"] == "rssm"
+    obs = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    action, memory = agent.act(None, obs, jax.random.key(0), sample=False)
+    again, later = agent.act(memory, obs, jax.random.key(0), sample=False)
+    assert action.shape == again.shape == (5, 1) and not np.array_equal(memory.latent.belief, later.latent.belief)
+    episodes = tuple(record(RecordConfig("pendulum-swingup", ActionSign(), 1500, "random"), None))
+    finetune = OfflineConfig(trains="dynamics", lead=1, batch=4, length=8, starts=8)
+    before = jax.tree.map(np.asarray, eqx.filter(agent.model, eqx.is_array))
+    adapted = adapt_offline(agent, Episodes(episodes, {}), finetune, updates=4, measure_every=2)
+    assert np.isfinite([row["held_out_kl"] for row in adapted.curve]).all()
+    after = eqx.filter(adapted.dynamics, eqx.is_array)
+    assert not np.array_equal(after.gates.linear.weight, before.gates.linear.weight)
+    assert not np.array_equal(after.posterior.last.weight, before.posterior.last.weight)
+    for part in ("encoder", "decoder", "reward_head"):
+        for ours, theirs in zip(
+            jax.tree.leaves(getattr(after, part)), jax.tree.leaves(getattr(before, part)), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs)
+    with pytest.raises(ValueError, match="a residual needs DRAW's model"):
+        adapt_offline(agent, Episodes(episodes, {}), replace(finetune, trains="residual"), updates=4)

@@ -23,6 +23,7 @@ from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorC
 from worldshift.data.replay import Batch
 from worldshift.maths import categorical_kl, log_unimix, sample_one_hot
 from worldshift.models.draw import Draw, Latent
+from worldshift.models.rssm import Rssm
 from worldshift.nn import Precision, with_precision
 
 Trains = Literal["residual", "replacement", "dynamics", "everything", "nothing"]
@@ -31,8 +32,8 @@ Trains = Literal["residual", "replacement", "dynamics", "everything", "nothing"]
 class Windows(NamedTuple):
     """B stretches of T moments."""
 
-    log_posterior: Float[Array, "T B G C"]
-    """Of the source's encoder."""
+    log_posterior: Float[Array, "T B G C"] | None
+    """Of the source's encoder; None where the model is recurrent, and recognises a moment by those before."""
     action: Float[Array, "T1 B A"]
     obs: Float[Array, "T B O"] | None
 
@@ -43,8 +44,9 @@ class OfflineConfig:
 
     trains: Trains = "residual"
     """`residual`: a correction (ReDRAW); `replacement`: the same network instead of the dynamics; `dynamics`: finetune
-    of the dynamics; `everything`: of encoder, dynamics and decoder with the model's own losses, but for the heads of
-    reward and end, which reward-free data cannot train; `nothing`: the policy alone, in the dreams of the old model."""
+    of the dynamics (of a recurrent model: of memory, prior and posterior, with the model's losses); `everything`: of
+    encoder, dynamics and decoder with the model's own losses, but for the heads of reward and end, which reward-free
+    data cannot train; `nothing`: the policy alone, in the dreams of the old model."""
     actor: Literal["fresh", "head", "warm"] = "head"
     """A policy from scratch (as published); the source's with a new output layer, so that it knows what to look at but
     not what to do; or the source's as it is."""
@@ -85,10 +87,10 @@ class OfflineConfig:
 class Target(NamedTuple):
     """The target data as the frozen encoder sees it: all episodes one after another."""
 
-    log_posterior: Float[Array, "R G C"]
+    log_posterior: Float[Array, "R G C"] | None
     action: Float[Array, "R A"]  # of an episode's last row: zeros
     obs: Float[Array, "R O"] | None
-    """Kept only where an encoder trains."""
+    """Kept only where an encoder trains, or the model is recurrent."""
     starts: Int[Array, " S"]
     """Rows from which a whole window follows within one episode."""
 
@@ -113,6 +115,7 @@ def observe(
         ValueError: no episode is as long as a window, or the numbers do not fit the model.
     """
     rows, actions, seen, starts, at = [], [], [], [np.zeros(0, int)], 0
+    recurrent = isinstance(model, Rssm)
     infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
     for obs, action in episodes:
         if obs.shape[1:] != (model.obs_dim,) or action.shape[1:] != (model.action_dim,):
@@ -120,18 +123,19 @@ def observe(
                 f"the data has {obs.shape[-1]} observations and {action.shape[-1]} actions, the model "
                 f"{model.obs_dim} and {model.action_dim}: adapt the agent of this body."
             )
-        rows.append(np.asarray(infer(jnp.asarray(obs))))
+        if not recurrent:
+            rows.append(np.asarray(infer(jnp.asarray(obs))))
         actions.append(np.concatenate([action, np.zeros_like(action[:1])]))
         starts.append(at + np.arange(max(0, len(obs) - length + 1)))
         at += len(obs)
-        if keep:
+        if keep or recurrent:
             seen.append(obs)
     first = np.concatenate(starts)
     if not len(first):
         raise ValueError(f"no episode of the target data has {length} observations in a row.")
     action = jnp.asarray(np.concatenate(actions), jnp.float32)
-    obs = jnp.asarray(np.concatenate(seen), jnp.float32) if keep else None
-    return Target(jnp.concatenate(rows), action, obs, jnp.asarray(first))
+    obs = jnp.asarray(np.concatenate(seen), jnp.float32) if seen else None
+    return Target(jnp.concatenate(rows) if rows else None, action, obs, jnp.asarray(first))
 
 
 def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> OfflineState:
@@ -139,6 +143,8 @@ def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> Offli
     k_dynamics, k_policy = jax.random.split(key)
     model = agent.model
     if config.trains in ("residual", "replacement"):
+        if isinstance(model, Rssm):
+            raise ValueError(f"a {config.trains} needs DRAW's model, whose latents mean the same in source and target.")
         dynamics: Any = Corrected(model, config.residual, replace=config.trains == "replacement", key=k_dynamics)
     else:
         dynamics = model
@@ -161,8 +167,8 @@ def split(dynamics: Any, trains: Trains) -> tuple[Any, Any]:
     where: dict[str, Callable[[Any], Any]] = {
         "residual": lambda d: d.network,
         "replacement": lambda d: d.network,
-        "dynamics": lambda d: (d.dynamics, d.initial),
-        "everything": lambda d: (d.encoder, d.posterior, d.dynamics, d.initial, d.decoder),
+        "dynamics": lambda d: (*d.transition, d.posterior) if isinstance(d, Rssm) else d.transition,
+        "everything": lambda d: (d.encoder, d.posterior, d.decoder, *d.transition),
     }
     if trains == "nothing":
         return eqx.partition(dynamics, frozen)
@@ -179,9 +185,8 @@ def draw_windows(target: Target, batch: int, length: int, key: PRNGKeyArray) -> 
     """Windows drawn uniformly."""
     first = target.starts[jax.random.randint(key, (batch,), 0, len(target.starts))]
     rows = first[None] + jnp.arange(length)[:, None]
-    return Windows(
-        target.log_posterior[rows], target.action[rows[:-1]], None if target.obs is None else target.obs[rows]
-    )
+    at = lambda of: None if of is None else of[rows]  # noqa: E731
+    return Windows(at(target.log_posterior), target.action[rows[:-1]], at(target.obs))
 
 
 def mismatch(
@@ -220,7 +225,7 @@ def update(
 
     def loss(trained: Any) -> tuple[Array, tuple[Array, Latent]]:
         dynamics = with_precision(eqx.combine(trained, frozen), config.precision)
-        if config.trains == "everything":
+        if config.trains == "everything" or windows.log_posterior is None:
             return _whole_loss(dynamics, windows, config, k_sample)
         kl, latent = mismatch(dynamics, windows.log_posterior, windows.action, k_sample)
         return jnp.mean(jnp.maximum(kl, config.free_nats)), (jnp.mean(kl), latent)
@@ -298,9 +303,10 @@ def held_out_kl(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, w
     """Mean KL on windows of held-out episodes: whether the correction can express the change."""
     k_windows, k_sample = jax.random.split(key)
     drawn = draw_windows(target, windows, length, k_windows)
-    model = model_of(dynamics)
     if drawn.obs is not None:  # its own encoder's, which may have been finetuned
-        drawn = drawn._replace(log_posterior=model.infer(model.embed(drawn.obs)))
+        seen = model_of(dynamics).see(drawn.obs, drawn.action, k_sample)
+        return jnp.mean(categorical_kl(seen.log_posterior, seen.log_prior)[1:])
+    assert drawn.log_posterior is not None
     return jnp.mean(mismatch(dynamics, drawn.log_posterior, drawn.action, k_sample)[0])
 
 

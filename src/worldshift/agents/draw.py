@@ -22,8 +22,9 @@ from worldshift.agents import imagination
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorCriticState, Dream
 from worldshift.agents.plan2explore import Ensemble
 from worldshift.data.replay import Batch
-from worldshift.maths import categorical_kl, log_unimix, soft_cross_entropy, straight_through
-from worldshift.models.draw import SIZES, UNIMIX, Draw, Latent
+from worldshift.maths import categorical_kl, soft_cross_entropy
+from worldshift.models.draw import SIZES, Draw, Latent, Seen
+from worldshift.models.rssm import Rssm
 from worldshift.nn import Precision, with_precision
 
 
@@ -59,6 +60,8 @@ class DrawConfig:
     precision: Precision = "bfloat16"
 
 
+MODELS = {"draw": Draw, "rssm": Rssm}
+"""World models that this learner trains: ReDRAW's, and DreamerV3's as the baseline."""
 _BEHAVIOUR = ActorCriticConfig(horizon=40, discount=1 - 1 / 333, actor_lr=3e-5, critic_lr=3e-5, spread_floor=0.01)
 PAPER = DrawConfig(
     length=64,
@@ -89,15 +92,6 @@ class DrawState(NamedTuple):
     updates: Int[Array, ""]
 
 
-class Seen(NamedTuple):
-    """What the model makes of a window."""
-
-    latent: Latent  # leading axes (T, B)
-    log_posterior: Float[Array, "T B G C"]
-    log_prior: Float[Array, "T B G C"]
-    embedding: Float[Array, "T B E"]
-
-
 def init(model: Draw, config: DrawConfig, *, key: PRNGKeyArray) -> DrawState:
     """An untrained learner around `model`."""
     k_task, k_explorer, k_ensemble = jax.random.split(key, 3)
@@ -124,28 +118,9 @@ def _ensemble_adam(config: DrawConfig) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(100.0), optax.adam(config.ensemble_lr, eps=1e-5))
 
 
-def see(model: Draw, obs: Float[Array, "T B O"], action: Float[Array, "T1 B A"], key: PRNGKeyArray) -> Seen:
-    """Posteriors of a window, each from its own observation, and the beliefs that the dynamics carries through it."""
-    embedding = model.embed(obs)
-    log_posterior = model.infer(embedding)
-    z = model.flat(straight_through(jnp.exp(log_posterior), key))
-    first = jnp.broadcast_to(model.first_belief(), z[0].shape)
-
-    def carry(belief: Array, row: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
-        z, action = row
-        logits = model.grouped(model.predict(Latent(z, belief), action))
-        after = model.flat(jax.nn.softmax(logits))
-        return after, (after, logits)
-
-    _, (after, logits) = jax.lax.scan(carry, first, (z[:-1], action))
-    belief = jnp.concatenate([first[None], after])
-    log_prior = jnp.concatenate([log_posterior[:1], log_unimix(logits, UNIMIX)])  # masked: nothing led to the first
-    return Seen(Latent(z, belief), log_posterior, log_prior, embedding)
-
-
 def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray) -> tuple[Array, tuple[Seen, dict]]:
     """Reconstruction, reward, continue, and both directions of the KL; mean over time and batch."""
-    seen = see(model, batch.obs, batch.action, key)
+    seen = model.see(batch.obs, batch.action, key)
     z, span, sg = seen.latent.z, SIZES[model.size].span, jax.lax.stop_gradient
     dynamics = categorical_kl(sg(seen.log_posterior), seen.log_prior)[1:]
     representation = categorical_kl(seen.log_posterior, sg(seen.log_prior))[1:]
@@ -244,6 +219,13 @@ def pick(latent: Latent, count: int, key: PRNGKeyArray) -> Latent:
     return jax.tree.map(lambda x: x[index], rows)
 
 
+class Memory(NamedTuple):
+    """The latent of a moment, and what was done there: what a recurrent model needs of the past."""
+
+    latent: Latent
+    action: Float[Array, "N A"]
+
+
 class DrawAgent(eqx.Module):
     """Encoder and policy: all that acting needs. The rest of the model comes along for adaptation."""
 
@@ -251,18 +233,34 @@ class DrawAgent(eqx.Module):
     policy: ActorCritic
 
     def act(
-        self, obs: Float[Array, "N O"] | Float[np.ndarray, "N O"], key: PRNGKeyArray, *, sample: bool = True
-    ) -> Float[Array, "N A"]:
-        """Actions within the bounds: sampled, as ReDRAW evaluates, or the policy's mean."""
-        return _act(self, jnp.asarray(obs), key, sample)
+        self,
+        memory: Memory | None,
+        obs: Float[Array, "N O"] | Float[np.ndarray, "N O"],
+        key: PRNGKeyArray,
+        *,
+        sample: bool = True,
+    ) -> tuple[Float[Array, "N A"], Memory]:
+        """Actions within the bounds, sampled as ReDRAW evaluates or the policy's mean, and what to remember of it.
+
+        `memory` is None at the first moment of an episode. DRAW's own model has no use for it, a recurrent one has.
+        """
+        return _act(self, memory, jnp.asarray(obs), key, sample)
 
 
 @eqx.filter_jit
-def _act(agent: DrawAgent, obs: Float[Array, "N O"], key: PRNGKeyArray, sample: bool) -> Float[Array, "N A"]:
+def _act(
+    agent: DrawAgent, memory: Memory | None, obs: Float[Array, "N O"], key: PRNGKeyArray, sample: bool
+) -> tuple[Float[Array, "N A"], Memory]:
     k_see, k_act = jax.random.split(key)
-    z = agent.model.encode(obs, k_see)
-    action = agent.policy.act(z, k_act) if sample else agent.policy.policy(z)[0]
-    return jnp.clip(action, -1, 1)
+    latent = look(agent.model, memory, obs, k_see)
+    action = agent.policy.act(latent.z, k_act) if sample else agent.policy.policy(latent.z)[0]
+    action = jnp.clip(action, -1, 1)
+    return action, Memory(latent, action)
+
+
+def look(model: Draw, memory: Memory | None, obs: Float[Array, "N O"], key: PRNGKeyArray) -> Latent:
+    """The latent of this moment, the first of an episode where nothing is remembered."""
+    return model.first(obs, key) if memory is None else model.after(memory.latent, memory.action, obs, key)
 
 
 def save_agent(
@@ -274,6 +272,7 @@ def save_agent(
     """Writes model and policy as a checkpoint directory; `training` is kept for the record."""
     config = {
         "agent": "draw",
+        "model": next(name for name, kind in MODELS.items() if type(agent.model) is kind),
         "size": agent.model.size,
         "obs_dim": agent.model.obs_dim,
         "action_dim": agent.model.action_dim,
@@ -298,7 +297,8 @@ def load_draw(path: str | os.PathLike[str]) -> tuple[DrawAgent, dict[str, Any]]:
 
     def build(key: PRNGKeyArray) -> DrawAgent:
         names = ("obs_dim", "action_dim", "size", "episodic", "pixels")
-        model = Draw(**{name: config[name] for name in names}, key=key)
+        kind = MODELS[config.get("model", "draw")]
+        model = kind(**{name: config[name] for name in names}, key=key)
         return DrawAgent(model, ActorCritic(model, key=key))
 
     skeleton = eqx.filter_eval_shape(build, jax.random.key(0))

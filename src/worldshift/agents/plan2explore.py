@@ -20,7 +20,7 @@ class Ensemble(eqx.Module):
 
     def __init__(self, model: Draw, members: int, units: int, *, key: PRNGKeyArray):
         s = SIZES[model.size]
-        n_in = 2 * model.latent_dim + model.action_dim
+        n_in = model.belief_dim + model.latent_dim + model.action_dim
         keys = jax.random.split(key, members)
         self.members = tuple(mlp(n_in, units, s.head_layers, model.embed_dim, key=k) for k in keys)
 

@@ -24,7 +24,7 @@ class Verb:
     wants a GPU. Single numbers of it are changed by the other options."""
     config: Annotated[PretrainDrawConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainDrawConfig)
     out: Path | None = None
-    """Directory of the run; runs/draw-<task>-<seed> by default."""
+    """Directory of the run; runs/<model>-<task>-<seed> by default."""
     fresh: bool = False
     """Throw away what is in the directory and start over."""
     json: bool = False
@@ -38,7 +38,7 @@ class Verb:
 
     def run(self) -> int:
         """Trains, or goes on training."""
-        out = self.out or Path("runs") / f"draw-{self.config.task.replace(':', '-')}-{self.config.seed}"
+        out = self.out or Path("runs") / f"{self.config.model}-{self.config.task.replace(':', '-')}-{self.config.seed}"
 
         def run(report: Writer) -> None:
             pretrain_draw(self.config, out, resume=not self.fresh, report=report)

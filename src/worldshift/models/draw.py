@@ -6,7 +6,7 @@ Sizes of the published code as `paper`; `small` and `tiny` are ours. The decoder
 Deviation: observations can be standardised first, by numbers that never train.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from worldshift.maths import log_unimix, sample_one_hot, symexp, symlog, two_hot_inverse
+from worldshift.maths import log_unimix, sample_one_hot, straight_through, symexp, symlog, two_hot_inverse
 from worldshift.models.vision import PIXELS, Picture, Senses, Vision
 from worldshift.nn import MLP
 
@@ -39,7 +39,7 @@ class Size(NamedTuple):
 
 SIZES = {
     "tiny": Size(32, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 32, 128)),
-    "small": Size(64, 4, 256, 2, 2, 256, 2, 101, 10.0, Vision("patch", 64, 256)),
+    "small": Size(64, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 64, 256)),
     "paper": Size(256, 4, 512, 3, 2, 1024, 5, 255, 20.0, Vision("conv", 32, 0)),
 }
 UNIMIX = 0.01
@@ -53,6 +53,15 @@ class Latent(NamedTuple):
     """Sampled classes, one-hot, the groups side by side."""
     belief: Float[Array, "*B Z"]
     """Class probabilities that the dynamics gave to this moment, without unimix."""
+
+
+class Seen(NamedTuple):
+    """What a model makes of a window."""
+
+    latent: Latent  # leading axes (T, B)
+    log_posterior: Float[Array, "T B G C"]
+    log_prior: Float[Array, "T B G C"]
+    embedding: Float[Array, "T B E"]
 
 
 def mlp(n_in: int, units: int, layers: int, n_out: int, *, key: PRNGKeyArray, last_scale: float | None = None) -> MLP:
@@ -89,11 +98,13 @@ class Draw(eqx.Module):
         size: str = "tiny",
         episodic: bool = False,
         pixels: bool = False,
+        memory: int = 0,
         key: PRNGKeyArray,
     ):
         """`size` is one of `SIZES`; `episodic` adds the head that predicts when an episode goes on.
 
-        With `pixels` an observation is an image (64 * 64 * 3 intensities from 0 to 255) and a vector behind it.
+        With `pixels` an observation is an image (64 * 64 * 3 intensities from 0 to 255) and a vector behind it. Decoder
+        and heads read `memory` numbers beside the classes (a recurrent model's).
 
         Raises:
             ValueError: unknown size, or images that leave no room for a vector.
@@ -104,23 +115,23 @@ class Draw(eqx.Module):
         if vector < 1:
             raise ValueError(f"an observation of pixels has more than {PIXELS} numbers, the image's, not {obs_dim}.")
         s, k = SIZES[size], jax.random.split(key, 6)
-        latent = s.groups * s.classes
+        latent, read = s.groups * s.classes, s.groups * s.classes + memory
         encoder = MLP(
             *(vector, [s.vector_units] * (s.vector_layers - 1), s.vector_units),
             **{"key": k[0], "activation": jax.nn.silu, "output": jax.nn.silu, "scale": None, "eps": 1e-3},
         )
-        decoder = mlp(latent, s.vector_units, s.vector_layers, vector, key=k[3])
+        decoder = mlp(read, s.vector_units, s.vector_layers, vector, key=k[3])
         if pixels:
             self.encoder = Senses(s.vision, encoder, key=jax.random.fold_in(key, 1))
-            self.decoder = Picture(latent, s.vision, decoder, key=jax.random.fold_in(key, 2))
+            self.decoder = Picture(read, s.vision, decoder, key=jax.random.fold_in(key, 2))
         else:
             self.encoder, self.decoder = encoder, decoder
         self.embed_dim = s.vector_units + (s.vision.features if pixels else 0)
         self.posterior = mlp(self.embed_dim, s.units, 1, latent, key=k[1])
         self.dynamics = mlp(2 * latent + action_dim, s.units, s.dynamics_layers, latent, key=k[2])
         self.initial = jnp.zeros(latent)
-        self.reward_head = mlp(latent, s.units, s.head_layers, s.bins, key=k[4], last_scale=0.0)
-        self.continue_head = mlp(latent, s.units, s.head_layers, 1, key=k[5]) if episodic else None
+        self.reward_head = mlp(read, s.units, s.head_layers, s.bins, key=k[4], last_scale=0.0)
+        self.continue_head = mlp(read, s.units, s.head_layers, 1, key=k[5]) if episodic else None
         self.centre, self.scale = jnp.zeros(vector), jnp.ones(vector)
         self.size, self.obs_dim, self.action_dim, self.pixels = size, obs_dim, action_dim, pixels
 
@@ -136,8 +147,18 @@ class Draw(eqx.Module):
 
     @property
     def latent_dim(self) -> int:
-        """Z, the groups side by side."""
+        """Z: what heads and policies read, the groups side by side."""
         return self.initial.shape[-1]
+
+    @property
+    def belief_dim(self) -> int:
+        """What is carried from moment to moment beside it."""
+        return self.initial.shape[-1]
+
+    @property
+    def transition(self) -> tuple[Any, ...]:
+        """The parts that predict the next latent: what a finetune of the dynamics trains."""
+        return self.dynamics, self.initial
 
     def embed(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B E"]:
         """Features of an observation; what Plan2Explore's ensemble predicts."""
@@ -160,6 +181,35 @@ class Draw(eqx.Module):
     def encode(self, obs: Float[Array, "*B O"], key: PRNGKeyArray) -> Float[Array, "*B Z"]:
         """A sample of the posterior."""
         return self.flat(sample_one_hot(jnp.exp(self.infer(self.embed(obs))), key))
+
+    def see(self, obs: Float[Array, "T B O"], action: Float[Array, "T1 B A"], key: PRNGKeyArray) -> Seen:
+        """Posteriors of a window, each from its own observation, and the beliefs that the dynamics carries through."""
+        embedding = self.embed(obs)
+        log_posterior = self.infer(embedding)
+        z = self.flat(straight_through(jnp.exp(log_posterior), key))
+        first = jnp.broadcast_to(self.first_belief(), z[0].shape)
+
+        def carry(belief: Array, row: tuple[Array, Array]) -> tuple[Array, tuple[Array, Array]]:
+            z, action = row
+            logits = self.grouped(self.predict(Latent(z, belief), action))
+            after = self.flat(jax.nn.softmax(logits))
+            return after, (after, logits)
+
+        _, (after, logits) = jax.lax.scan(carry, first, (z[:-1], action))
+        belief = jnp.concatenate([first[None], after])
+        log_prior = jnp.concatenate([log_posterior[:1], log_unimix(logits, UNIMIX)])  # nothing led to the first
+        return Seen(Latent(z, belief), log_posterior, log_prior, embedding)
+
+    def first(self, obs: Float[Array, "*B O"], key: PRNGKeyArray) -> Latent:
+        """The latent of an episode's first moment."""
+        z = self.encode(obs, key)
+        return Latent(z, jnp.broadcast_to(self.first_belief(), z.shape))
+
+    def after(
+        self, latent: Latent, action: Float[Array, "*B A"], obs: Float[Array, "*B O"], key: PRNGKeyArray
+    ) -> Latent:
+        """The latent of the moment after: of its observation alone, so that nothing need be remembered to act."""
+        return self.first(obs, key)
 
     def predict(self, latent: Latent, action: Float[Array, "*B A"]) -> Float[Array, "*B Z"]:
         """Logits of the next moment's classes. Actions beyond the bounds act like the bounds."""

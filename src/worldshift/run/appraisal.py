@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from worldshift import envs
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw import DrawAgent, Memory
 from worldshift.run import pairs
 from worldshift.run.evaluate import Evaluation, evaluate
 from worldshift.shifts import Shift, Shifted
@@ -56,9 +56,19 @@ def _described(task: str, episodes: int, seed: int, length: int, result: Evaluat
 
 
 def acting(agent: DrawAgent, seed: int, *, sample: bool = True) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A function of (observations, step) for `evaluate`; actions are sampled as ReDRAW evaluates."""
+    """A function of (observations, step) for `evaluate`; actions are sampled as ReDRAW evaluates.
+
+    Steps are asked for in order; step 0 begins an episode in every environment.
+    """
     key = jax.random.fold_in(jax.random.key(seed), 5)
-    return lambda obs, t: np.asarray(agent.act(obs, jax.random.fold_in(key, t), sample=sample))
+    memory: list[Memory | None] = [None]
+
+    def act(obs: np.ndarray, t: int) -> np.ndarray:
+        before = memory[0] if t else None
+        action, memory[0] = agent.act(before, obs, jax.random.fold_in(key, t), sample=sample)
+        return np.asarray(action)
+
+    return act
 
 
 def evaluate_draw(

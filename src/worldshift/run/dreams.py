@@ -40,16 +40,15 @@ def dream(dynamics: Any, model: Draw, episode: Episode, steps: int, key: PRNGKey
         model: encodes the first observation and decodes the latents.
     """
     k_first, k_rest = jax.random.split(key)
-    first = model.encode(jnp.asarray(episode.seen[0]), k_first)
-    latent = Latent(first, model.first_belief())
+    first = model.first(jnp.asarray(episode.seen[0]), k_first)
 
     def step(latent: Latent, row: tuple[jax.Array, PRNGKeyArray]) -> tuple[Latent, jax.Array]:
         after = dynamics.advance(latent, *row)
         return after, after.z
 
     action = jnp.asarray(episode.action[:steps])
-    _, z = jax.lax.scan(step, latent, (action, jax.random.split(k_rest, len(action))))
-    return np.asarray(model.decode(jnp.concatenate([first[None], z])))
+    _, z = jax.lax.scan(step, first, (action, jax.random.split(k_rest, len(action))))
+    return np.asarray(model.decode(jnp.concatenate([first.z[None], z])))
 
 
 def pictures(

@@ -8,12 +8,12 @@ the pair, records the data and is the bound. Only the measuring reads a reward o
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
 
-from worldshift import zoo
+from worldshift import checkpoint, zoo
 from worldshift.adapt import residual
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import ResidualConfig
@@ -25,6 +25,7 @@ from worldshift.run.appraisal import acting, evaluate_draw
 from worldshift.run.pairs import Pair, pair_of
 from worldshift.run.record import Behaviour, RecordConfig, record
 
+Measured = Literal["source", "oracle", "randomised"]
 LATE = 3
 """Measurements at the end of a curve whose mean is reported: single ones swing."""
 
@@ -36,8 +37,11 @@ class Case:
     name: str
     config: OfflineConfig | None = None
     """None: nothing is adapted."""
-    oracle: bool = False
-    """Measure the agent that was trained in the target instead."""
+    measured: Measured = "source"
+    """Whom to measure where nothing is adapted: the source's agent, the target's own (the oracle of the pair), or the
+    one that was trained under random draws between the two."""
+    recurrent: bool = False
+    """Of the agent with the recurrent model, `rssm-<task>-<seed>`, instead."""
     data: Behaviour = "mixed"
     transitions: int = 40_000
 
@@ -64,8 +68,9 @@ class OfflineStudy:
 
     @property
     def pairs(self) -> list[tuple[str, str]]:
-        """What is run one after another."""
-        return [(agent, method) for agent in self.agents for method in self.methods]
+        """What is run one after another; a case whose agent was not trained for a pair is left out."""
+        grid, known = [(agent, case) for agent in self.agents for case in self.cases], zoo.names()
+        return [(agent, case.name) for agent, case in grid if agent_of(case, agent) in (agent, *known)]
 
     @property
     def steps(self) -> int:
@@ -98,16 +103,15 @@ class OfflineStudy:
 
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each seed: the curve of updates, held-out error and return in the target."""
-        case, (source, about) = self._cases[method], zoo.load_dreamer(agent)
-        pair = pair_of(about["training"]["task"])
+        case, pair = self._cases[method], pair_of_agent(agent)
+        source, _ = zoo.load_dreamer(agent_of(case, agent))
 
         def measure(agent: DrawAgent, seed: int) -> dict[str, float]:
             found = evaluate_draw(agent, pair.task, pair.shift, episodes=self.episodes, seed=10_000 + seed)
             return {"target_return": found["mean"]}
 
         if case.config is None:
-            measured = zoo.load_dreamer(oracle_of(pair))[0] if case.oracle else source
-            curves = [[{"updates": 0} | measure(measured, seed)] for seed in self.seeds]
+            curves = [[{"updates": 0} | measure(source, seed)] for seed in self.seeds]
         else:
             curves = self._adapt(source, pair, case, case.config, measure, report)
         report(self.steps)
@@ -146,7 +150,7 @@ class OfflineStudy:
         return curves
 
 
-DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1")
+DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1")
 """The shipped source agents whose pair has an oracle."""
 SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
@@ -155,7 +159,7 @@ _DYNAMICS = replace(_ONE, trains="dynamics")
 _REPLACEMENT = replace(_ONE, trains="replacement")
 _EVERYTHING = replace(_ONE, trains="everything")
 _PUBLISHED = replace(_ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0)
-_BOUNDS = (Case("zero-shot"), Case("oracle", oracle=True))
+_BOUNDS = (Case("zero-shot"), Case("oracle", measured="oracle"))
 
 OFFLINE_STUDIES = (
     OfflineStudy(
@@ -164,11 +168,14 @@ OFFLINE_STUDIES = (
         DREAMERS,
         (
             *_BOUNDS,
+            Case("domain randomisation", measured="randomised"),
             Case("residual", _ONE),
             Case("finetune of the dynamics", _DYNAMICS),
             Case("replacement", _REPLACEMENT),
             Case("residual as published", _PUBLISHED),
             Case("finetune of everything", _EVERYTHING),
+            Case("recurrent model, zero-shot", recurrent=True),
+            Case("finetune of the recurrent model", _DYNAMICS, recurrent=True),
         ),
         updates=3000,
         seeds=SEEDS,
@@ -221,6 +228,19 @@ OFFLINE_STUDIES = (
 def oracle_of(pair: Pair) -> str:
     """The shipped agent that was trained in the target of a pair."""
     return f"draw-{pair.name}-1"
+
+
+def pair_of_agent(agent: str) -> Pair:
+    """The pair whose source an agent, shipped or a path, was trained in."""
+    return pair_of(checkpoint.read_manifest(zoo.find(agent)).config["training"]["task"])
+
+
+def agent_of(case: Case, source: str) -> str:
+    """The shipped agent that a case measures or adapts, where `source` is the one of the source."""
+    if case.measured == "source":
+        return source.replace("draw-", "rssm-", 1) if case.recurrent else source
+    oracle = oracle_of(pair_of_agent(source))
+    return oracle if case.measured == "oracle" else f"{oracle.removesuffix('-1')}-randomised-1"
 
 
 @lru_cache(maxsize=16)

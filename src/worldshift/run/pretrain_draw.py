@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import flatdim
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from worldshift import zoo
 from worldshift.agents import draw
-from worldshift.agents.draw import DrawAgent, DrawConfig
+from worldshift.agents.draw import MODELS, DrawAgent, DrawConfig, Memory
+from worldshift.agents.imagination import ActorCritic
 from worldshift.data.replay import Replay
 from worldshift.models.draw import Draw
 from worldshift.run import pairs
@@ -40,6 +42,8 @@ class PretrainDrawConfig:
     """A shift that acts all the time, as JSON: an oracle of the target, or with random parameters one draw per body."""
     begin_from: str | None = None
     """A DRAW agent, shipped or a path, whose model and policy training begins with, instead of anew."""
+    model: Literal["draw", "rssm"] = "draw"
+    """The world model: ReDRAW's without recurrence, or DreamerV3's recurrent one (the baseline)."""
     size: Preset = "tiny"
     """Model size; `paper` has the published widths."""
     seed: int = 1
@@ -77,9 +81,7 @@ class PretrainDrawConfig:
 
 PRESETS: dict[Preset, PretrainDrawConfig] = {
     "tiny": PretrainDrawConfig(),
-    "small": PretrainDrawConfig(
-        size="small", learner=DrawConfig(learning_rate=4e-4, free_nats=0.25, starts=256, ensemble_units=128)
-    ),
+    "small": PretrainDrawConfig(size="small", learner=DrawConfig(reconstruction_weight=30.0)),
     "paper": PretrainDrawConfig(
         size="paper",
         agent_steps=4_500_000,
@@ -135,7 +137,8 @@ class _Run(TrainingRun):
         self.key = jax.random.key(config.seed)
         episodic = bool(getattr(first.unwrapped, "episodic", True))
         pixels = bool(getattr(first.unwrapped, "pixels", False))
-        model = Draw(obs_dim, self.action_dim, size=config.size, episodic=episodic, pixels=pixels, key=self.key)
+        kind = MODELS[config.model]
+        model = kind(obs_dim, self.action_dim, size=config.size, episodic=episodic, pixels=pixels, key=self.key)
         self.state = draw.init(model, config.learner, key=jax.random.fold_in(self.key, 1))
         if config.begin_from is not None:
             self._take_over(config.begin_from)
@@ -186,17 +189,18 @@ class _Run(TrainingRun):
         config, n = self.config, len(self.batch)
         seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n).tolist()
         rng = np.random.default_rng([config.seed, self.rounds, 1])
-        task = DrawAgent(self.state.model, self.state.task.nets)
-        explorer = DrawAgent(self.state.model, self.state.explorer.nets) if self.state.explorer else task
+        task = self.state.task.nets
+        explorer = self.state.explorer.nets if self.state.explorer else task
         exploring = np.arange(n)[:, None] >= round(config.task_share * n)
         key = jax.random.fold_in(jax.random.fold_in(self.key, 2), self.rounds)
-        lives = Lives(self.batch, self.replay, seeds)
+        lives, memory = Lives(self.batch, self.replay, seeds), None
         for t in range(self.length):
             if at_random:
                 action = rng.uniform(-1, 1, (n, self.action_dim)).astype(np.float32)
             else:
                 now = jax.random.fold_in(key, t)
-                action = np.where(exploring, explorer.act(lives.obs, now), task.act(lives.obs, now))
+                action, memory = _choose(self.state.model, task, explorer, exploring, memory, lives.obs, now)
+                action = np.asarray(action)
             lives.step(action, last=t == self.length - 1)
         return np.asarray(lives.returns)
 
@@ -213,3 +217,21 @@ class _Run(TrainingRun):
             batches = self.replay.sample(rng, learner.batch, learner.length - 1, many)
             self.state, logs = draw.update_many(self.state, batches, jax.random.fold_in(key, i), learner)
         return logs
+
+
+@eqx.filter_jit
+def _choose(
+    model: Draw,
+    task: ActorCritic,
+    explorer: ActorCritic,
+    exploring: Bool[Array | np.ndarray, "N 1"],
+    memory: Memory | None,
+    obs: Float[Array | np.ndarray, "N O"],
+    key: PRNGKeyArray,
+) -> tuple[Float[Array, "N A"], Memory]:
+    """Actions of the task's policy, and of the explorer where it is `exploring`."""
+    k_see, k_act = jax.random.split(key)
+    latent = draw.look(model, memory, jnp.asarray(obs), k_see)
+    action = jnp.where(exploring, explorer.act(latent.z, k_act), task.act(latent.z, k_act))
+    action = jnp.clip(action, -1, 1)
+    return action, Memory(latent, action)
