@@ -18,6 +18,7 @@ from worldshift.shifts.apply import Shifted
 from worldshift.shifts.body import BodyMass, ConstantTorque, ExternalWrench, Friction, Gravity, JointDamping
 from worldshift.shifts.kinds import Composed, Shift
 from worldshift.shifts.limb import LimbLength
+from worldshift.shifts.looks import CameraPose, Colours, Lighting
 from worldshift.shifts.parameters import Choice, Draw, LogUniform, Uniform, known_kinds
 from worldshift.shifts.schedules import (
     Constant,
@@ -39,7 +40,9 @@ __all__ = [
     "ActionSign",
     "ActuatorGain",
     "BodyMass",
+    "CameraPose",
     "Choice",
+    "Colours",
     "Composed",
     "Constant",
     "ConstantTorque",
@@ -52,6 +55,7 @@ __all__ = [
     "Friction",
     "Gravity",
     "JointDamping",
+    "Lighting",
     "LimbLength",
     "LinearDrift",
     "LockedActuator",

@@ -16,16 +16,21 @@ from worldshift.shifts.kinds import ForceShift, ModelShift
 from worldshift.shifts.parameters import Draw, Names, Number, Numbers, names, number
 
 _ONE_AXIS = (int(mujoco.mjtJoint.mjJNT_HINGE), int(mujoco.mjtJoint.mjJNT_SLIDE))
-_KINDS = {"body": mujoco.mjtObj.mjOBJ_BODY, "joint": mujoco.mjtObj.mjOBJ_JOINT, "geom": mujoco.mjtObj.mjOBJ_GEOM}
+_KINDS = {
+    "body": (mujoco.mjtObj.mjOBJ_BODY, "nbody"),
+    "joint": (mujoco.mjtObj.mjOBJ_JOINT, "njnt"),
+    "geom": (mujoco.mjtObj.mjOBJ_GEOM, "ngeom"),
+    "camera": (mujoco.mjtObj.mjOBJ_CAMERA, "ncam"),
+}
 
 
 def named_ids(model: mujoco.MjModel, what: str, wanted: Sequence[str]) -> list[int]:
-    """Ids of the named bodies, joints or geoms; of all of them (of the world body not) if none is named.
+    """Ids of the named bodies, joints, geoms or cameras; of all of them (of the world body not) if none is named.
 
     Raises:
         ValueError: the model has no such thing; the sentence says which it has.
     """
-    kind, count = _KINDS[what], getattr(model, {"body": "nbody", "joint": "njnt", "geom": "ngeom"}[what])
+    kind, count = _KINDS[what][0], getattr(model, _KINDS[what][1])
     if not wanted:
         return list(range(1 if what == "body" else 0, count))
     ids = [mujoco.mj_name2id(model, kind, name) for name in wanted]
