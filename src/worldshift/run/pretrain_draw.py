@@ -81,7 +81,7 @@ class PretrainDrawConfig:
 
 PRESETS: dict[Preset, PretrainDrawConfig] = {
     "tiny": PretrainDrawConfig(),
-    "small": PretrainDrawConfig(size="small", learner=DrawConfig(reconstruction_weight=30.0)),
+    "small": PretrainDrawConfig(size="small"),
     "paper": PretrainDrawConfig(
         size="paper",
         agent_steps=4_500_000,
