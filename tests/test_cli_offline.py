@@ -87,8 +87,9 @@ def test_an_agent_is_evaluated_where_it_was_trained(places, tmp_path, capsys):
 
 
 def test_adapt_without_a_simulation_prints_the_held_out_error(places, tmp_path, capsys):
-    out = tmp_path / "adapted"
-    assert run(f"adapt residual --agent {places['agent']} --data {places['data']} --out {out} {ADAPT}") == 0
+    """From two recordings at once, here twice the same."""
+    out, data = tmp_path / "adapted", places["data"]
+    assert run(f"adapt residual --agent {places['agent']} --data {data} {data} --out {out} {ADAPT}") == 0
     said = capsys.readouterr().out
     assert "held-out error" in said and "return in the target" not in said
 

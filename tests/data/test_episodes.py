@@ -41,6 +41,15 @@ def test_the_first_transitions_end_in_the_middle_of_an_episode():
         whole.first(25)
 
 
+def test_recordings_can_be_joined():
+    one, two = Episodes(tuple(episodes(2)), {"by": "a"}), Episodes(tuple(episodes(1)), {"by": "b"})
+    both = one + two
+    assert both.transitions == one.transitions + two.transitions and both.about["joined"] == [one.about, two.about]
+    other = Episodes((Episode(np.zeros((3, 5), np.float32), np.zeros((2, 2), np.float32)),), {})
+    with pytest.raises(DataError, match="recordings of 4 and 5 observations"):
+        one + other  # pyright: ignore[reportUnusedExpression]
+
+
 def test_nothing_is_half_written(tmp_path):
     def broken():
         yield from episodes(2)

@@ -7,7 +7,7 @@ import numpy as np
 import optax
 import pytest
 
-from worldshift.agents.draw import DrawConfig, model_loss
+from worldshift.agents.draw import DrawConfig, Memory, look, model_loss
 from worldshift.data.replay import Batch
 from worldshift.models import draw
 from worldshift.models.draw import SIZES, Draw
@@ -61,6 +61,17 @@ def test_step_by_step_is_the_same_as_a_window(model, monkeypatch):
     for t in range(1, T):
         latent = sharp.after(latent, action[t - 1], obs[t], jax.random.key(2 + t))
     np.testing.assert_allclose(latent.z, seen.latent.z[-1], atol=1e-4)
+
+
+def test_an_episode_that_begins_remembers_nothing(model):
+    obs, action = window(5)
+    before = look(model, None, obs[0], jax.random.key(0))
+    begun = np.array([True, False, False, True])[:, None]
+    now = look(model, Memory(before, action[0]), obs[1], jax.random.key(1), begun)
+    first, after = model.first(obs[1], jax.random.key(1)), model.after(before, action[0], obs[1], jax.random.key(1))
+    np.testing.assert_array_equal(now.belief[[0, 3]], first.belief[[0, 3]])
+    np.testing.assert_array_equal(now.z[[1, 2]], after.z[[1, 2]])
+    assert not np.allclose(now.belief[1:3], first.belief[1:3])
 
 
 def test_memory_pays_where_a_frame_is_not_enough():

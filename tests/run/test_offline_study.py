@@ -15,7 +15,7 @@ from worldshift.models.vision import PIXELS
 from worldshift.run.demo_residual import ResidualDemo, residual_demo
 from worldshift.run.dreams import POSES, dream, pictures
 from worldshift.run.findings import draw, findings
-from worldshift.run.offline_study import Case, OfflineStudy, by_case, oracle_of, target_data
+from worldshift.run.offline_study import Case, OfflineStudy, agent_of, by_case, oracle_of, target_data
 from worldshift.run.pairs import PAIRS, pair_of
 from worldshift.run.protocol import read_rows
 from worldshift.run.study import STUDIES, run_study
@@ -65,6 +65,24 @@ def test_target_data_is_a_function_of_its_seed():
     assert all(np.array_equal(a.obs, b.obs) for a, b in zip(one.episodes, afresh.episodes, strict=True))
     assert not np.array_equal(one.episodes[0].obs, other.episodes[0].obs)
     assert all(e.reward is None for e in one.episodes)
+
+
+def test_failures_are_recorded_by_the_agent_of_the_source():
+    both, ours = target_data(PENDULUM, "failures", 1, 600), target_data(PENDULUM, "mixed", 1, 420)
+    assert both.transitions == 600 and ours.transitions == 420
+    for one, other in zip(both.episodes, ours.episodes, strict=False):
+        np.testing.assert_array_equal(one.obs, other.obs)
+    assert target_data(PENDULUM, "failures", 1, 600) is both
+
+
+def test_agents_that_were_not_trained_are_left_out():
+    cases = (*CASES, Case("randomised", measured="randomised"), Case("recurrent", recurrent=True))
+    asked = replace(STUDY, cases=cases)
+    assert [name for _, name in asked.pairs] == ["zero-shot", "residual", "oracle"]
+    assert agent_of(cases[-1], AGENT) == "rssm-pendulum-swingup-1"
+    assert agent_of(cases[-2], "draw-cup-catch-1") == "draw-cup-windy-randomised-1"
+    in_wind = replace(asked, agents=("draw-cup-catch-1",))
+    assert ("draw-cup-catch-1", "randomised") in in_wind.pairs
 
 
 def test_a_study_runs_goes_on_and_is_drawn(tmp_path):

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from worldshift import checkpoint
 from worldshift.agents import imagination
@@ -258,9 +258,20 @@ def _act(
     return action, Memory(latent, action)
 
 
-def look(model: Draw, memory: Memory | None, obs: Float[Array, "N O"], key: PRNGKeyArray) -> Latent:
-    """The latent of this moment, the first of an episode where nothing is remembered."""
-    return model.first(obs, key) if memory is None else model.after(memory.latent, memory.action, obs, key)
+def look(
+    model: Draw,
+    memory: Memory | None,
+    obs: Float[Array, "N O"],
+    key: PRNGKeyArray,
+    begun: Bool[Array | np.ndarray, "N 1"] | None = None,
+) -> Latent:
+    """The latent of this moment: an episode's first where nothing is remembered, or where one has just `begun`."""
+    if memory is None:
+        return model.first(obs, key)
+    after = model.after(memory.latent, memory.action, obs, key)
+    if begun is None:
+        return after
+    return jax.tree.map(lambda new, old: jnp.where(begun, new, old), model.first(obs, key), after)
 
 
 def save_agent(

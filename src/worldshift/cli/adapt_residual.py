@@ -2,6 +2,8 @@
 
 import json as jsonlib
 from dataclasses import asdict, dataclass, field
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -27,8 +29,8 @@ class Residual:
 
     agent: str
     """The pretrained agent: a shipped one, or the directory of a `worldshift pretrain` run."""
-    data: Path
-    """Episodes of the target: a folder of `worldshift record`, a Minari data set, or ReDRAW's chunks."""
+    data: tuple[Path, ...]
+    """Episodes of the target: folders of `worldshift record`, Minari data sets, or ReDRAW's chunks; one or several."""
     out: Path
     """Where the adapted agent goes; must not exist yet."""
     config: Annotated[OfflineConfig, tyro.conf.arg(name="")] = field(default_factory=OfflineConfig)
@@ -55,7 +57,9 @@ class Residual:
             raise ValueError(f"{self.out} exists already: choose another --out.")
         agent, about = load_dreamer(self.agent)
         task, shift = about["training"]["task"], shift_from(self.simulate) if self.simulate else None
-        data = load_episodes(self.data, pixels=agent.model.pixels)
+        if not self.data:
+            raise ValueError("--data needs at least one folder of episodes.")
+        data = reduce(add, [load_episodes(path, pixels=agent.model.pixels) for path in self.data])
         if self.transitions is not None:
             data = data.first(self.transitions)
 

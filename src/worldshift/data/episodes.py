@@ -87,6 +87,20 @@ class Episodes:
             left -= len(e.action)
         return Episodes(tuple(kept), self.about)
 
+    def __add__(self, other: "Episodes") -> "Episodes":
+        """Both recordings as one.
+
+        Raises:
+            DataError: they are of different bodies, or one of states and one of images.
+        """
+        widths = [(e.obs.shape[1], e.action.shape[1], e.image is None) for e in (self.episodes[0], other.episodes[0])]
+        if widths[0] != widths[1]:
+            raise DataError(
+                f"recordings of {widths[0][0]} and {widths[1][0]} observations, {widths[0][1]} and {widths[1][1]} "
+                "actions cannot be joined: they are of different bodies, or of states and of images."
+            )
+        return Episodes(self.episodes + other.episodes, {"joined": [dict(self.about), dict(other.about)]})
+
 
 def save_episodes(path: str | os.PathLike[str], episodes: Iterable[Episode], about: Mapping[str, Any]) -> None:
     """Writes a data set to the new folder `path`, which appears only when it is complete.

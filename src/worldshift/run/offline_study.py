@@ -26,6 +26,9 @@ from worldshift.run.pairs import Pair, pair_of
 from worldshift.run.record import Behaviour, RecordConfig, record
 
 Measured = Literal["source", "oracle", "randomised"]
+Recording = Behaviour | Literal["failures"]
+"""What is recorded in the target; `failures`: seven parts mixed, and three parts what the source's own agent does
+there, with bursts of noise as well."""
 LATE = 3
 """Measurements at the end of a curve whose mean is reported: single ones swing."""
 
@@ -42,7 +45,7 @@ class Case:
     one that was trained under random draws between the two."""
     recurrent: bool = False
     """Of the agent with the recurrent model, `rssm-<task>-<seed>`, instead."""
-    data: Behaviour = "mixed"
+    data: Recording = "mixed"
     transitions: int = 40_000
 
 
@@ -204,6 +207,20 @@ OFFLINE_STUDIES = (
         seeds=SEEDS,
     ),
     OfflineStudy(
+        "offline-failures",
+        "the same number of transitions, with and without what the source's agent did in the target",
+        ("draw-cup-catch-1",),
+        (
+            *_BOUNDS,
+            Case("residual, mixed", _ONE),
+            Case("residual, with failures", _ONE, data="failures"),
+            Case("finetune of the dynamics, with failures", _DYNAMICS, data="failures"),
+            Case("finetune of everything, with failures", _EVERYTHING, data="failures"),
+        ),
+        updates=8000,
+        seeds=SEEDS,
+    ),
+    OfflineStudy(
         "offline-choices",
         "choices around the residual, one changed at a time, 40,000 mixed transitions",
         DREAMERS[:1],
@@ -244,8 +261,13 @@ def agent_of(case: Case, source: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def target_data(pair: Pair, behaviour: Behaviour, seed: int, transitions: int = 40_000) -> Episodes:
+def target_data(pair: Pair, behaviour: Recording, seed: int, transitions: int = 40_000) -> Episodes:
     """What the oracle of a pair records in the target, or random actions: a function of its arguments alone."""
+    if behaviour == "failures":
+        own = RecordConfig(pair.task, pair.shift, 3 * transitions // 10, seed=seed + 10_000)
+        source, _ = zoo.load_dreamer(f"draw-{pair.task.replace(':', '-')}-1")
+        failed = Episodes(tuple(record(own, acting(source, seed))), {})
+        return target_data(pair, "mixed", seed, transitions - own.transitions) + failed
     act = None if behaviour == "random" else acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
     config = RecordConfig(pair.task, pair.shift, transitions, behaviour, seed=seed)
     return Episodes(tuple(record(config, act)), {})

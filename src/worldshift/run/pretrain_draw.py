@@ -193,15 +193,17 @@ class _Run(TrainingRun):
         explorer = self.state.explorer.nets if self.state.explorer else task
         exploring = np.arange(n)[:, None] >= round(config.task_share * n)
         key = jax.random.fold_in(jax.random.fold_in(self.key, 2), self.rounds)
-        lives, memory = Lives(self.batch, self.replay, seeds), None
+        lives, memory, begun = Lives(self.batch, self.replay, seeds), None, None
         for t in range(self.length):
             if at_random:
                 action = rng.uniform(-1, 1, (n, self.action_dim)).astype(np.float32)
             else:
                 now = jax.random.fold_in(key, t)
-                action, memory = _choose(self.state.model, task, explorer, exploring, memory, lives.obs, now)
+                policies = (task, explorer, exploring)
+                action, memory = _choose(self.state.model, *policies, memory, lives.obs, now, begun)
                 action = np.asarray(action)
-            lives.step(action, last=t == self.length - 1)
+            anew = lives.step(action, last=t == self.length - 1)
+            begun = np.isin(np.arange(n), anew)[:, None] if anew else None
         return np.asarray(lives.returns)
 
     def _learn(self) -> dict[str, Any]:
@@ -228,10 +230,11 @@ def _choose(
     memory: Memory | None,
     obs: Float[Array | np.ndarray, "N O"],
     key: PRNGKeyArray,
+    begun: Bool[Array | np.ndarray, "N 1"] | None,
 ) -> tuple[Float[Array, "N A"], Memory]:
     """Actions of the task's policy, and of the explorer where it is `exploring`."""
     k_see, k_act = jax.random.split(key)
-    latent = draw.look(model, memory, jnp.asarray(obs), k_see)
+    latent = draw.look(model, memory, jnp.asarray(obs), k_see, begun)
     action = jnp.where(exploring, explorer.act(latent.z, k_act), task.act(latent.z, k_act))
     action = jnp.clip(action, -1, 1)
     return action, Memory(latent, action)
