@@ -69,8 +69,8 @@ def test_an_episode_that_begins_remembers_nothing(model):
     begun = np.array([True, False, False, True])[:, None]
     now = look(model, Memory(before, action[0]), obs[1], jax.random.key(1), begun)
     first, after = model.first(obs[1], jax.random.key(1)), model.after(before, action[0], obs[1], jax.random.key(1))
-    np.testing.assert_array_equal(now.belief[[0, 3]], first.belief[[0, 3]])
-    np.testing.assert_array_equal(now.z[[1, 2]], after.z[[1, 2]])
+    np.testing.assert_array_equal(now.belief[::3], first.belief[::3])
+    np.testing.assert_array_equal(now.z[1:3], after.z[1:3])
     assert not np.allclose(now.belief[1:3], first.belief[1:3])
 
 

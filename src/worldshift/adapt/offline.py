@@ -303,11 +303,14 @@ def held_out_kl(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, w
     """Mean KL on windows of held-out episodes: whether the correction can express the change."""
     k_windows, k_sample = jax.random.split(key)
     drawn = draw_windows(target, windows, length, k_windows)
-    if drawn.obs is not None:  # its own encoder's, which may have been finetuned
+    if drawn.log_posterior is None:
+        assert drawn.obs is not None
         seen = model_of(dynamics).see(drawn.obs, drawn.action, k_sample)
         return jnp.mean(categorical_kl(seen.log_posterior, seen.log_prior)[1:])
-    assert drawn.log_posterior is not None
-    return jnp.mean(mismatch(dynamics, drawn.log_posterior, drawn.action, k_sample)[0])
+    log_posterior = drawn.log_posterior
+    if drawn.obs is not None:  # its own encoder's, which may have been finetuned
+        log_posterior = model_of(dynamics).infer(model_of(dynamics).embed(drawn.obs))
+    return jnp.mean(mismatch(dynamics, log_posterior, drawn.action, k_sample)[0])
 
 
 def model_of(dynamics: Any) -> Draw:

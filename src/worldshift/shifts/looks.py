@@ -84,8 +84,8 @@ class CameraPose(ModelShift):
         vector = strength * np.asarray(self.turn, float)
         angle, turn = np.linalg.norm(vector), np.zeros(4)
         mujoco.mju_axisAngle2Quat(turn, vector / angle if angle else np.array([1.0, 0.0, 0.0]), angle)
-        for number_ in named_ids(model, "camera", self.cameras):
+        for camera in named_ids(model, "camera", self.cameras):
             turned = np.zeros(4)
-            mujoco.mju_mulQuat(turned, model.cam_quat[number_], turn)
-            model.cam_quat[number_] = turned
-            model.cam_pos[number_] += strength * np.asarray(self.move)
+            mujoco.mju_mulQuat(turned, model.cam_quat[camera], turn)
+            model.cam_quat[camera] = turned
+            model.cam_pos[camera] += strength * np.asarray(self.move)
