@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Before JAX is imported anywhere: bit-exact comparisons need one and the same back end on every machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -40,6 +40,19 @@ def _programs_are_forgotten() -> Iterator[None]:
 
         jax.clear_caches()
         gc.collect()
+
+
+@pytest.fixture(scope="module")
+def seen() -> Iterator[Any]:
+    """A pendulum as its camera sees it, where frames can be drawn."""
+    from worldshift import envs
+
+    try:
+        made = envs.make("pixels:pendulum-swingup", headroom=1.0, episode_steps=5)
+    except ValueError as error:  # as the library says it
+        pytest.skip(str(error))
+    yield made
+    made.close()
 
 
 class TinyRun(NamedTuple):

@@ -28,16 +28,6 @@ def shown(env):
     return [getattr(model, name).copy() for name in SHOWN] + [head.diffuse.copy(), head.ambient.copy()]
 
 
-@pytest.fixture(scope="module")
-def seen():
-    try:
-        made = envs.make("pixels:pendulum-swingup", headroom=1.0, episode_steps=5)
-    except ValueError as error:  # as the library says it
-        pytest.skip(str(error))
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("shift", LOOKS, ids=lambda s: s.to_json())
 def test_the_body_moves_as_before_and_looks_come_back(shift):
     plain, other = envs.make("pendulum-swingup"), envs.make("pendulum-swingup")
