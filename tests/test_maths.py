@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from worldshift.maths import (
+    annealed,
     categorical_kl,
     gaussian_log_prob,
     lambda_returns,
@@ -27,6 +28,13 @@ WIDTH = (HIGH - LOW) / (BINS - 1)
 
 scalars = st.floats(-2e4, 2e4, width=32)  # symlog(2e4) = 9.9: inside the range of the bins
 anything = st.floats(allow_nan=False, allow_infinity=False, width=32)
+
+
+@pytest.mark.parametrize(
+    ("done", "share", "factor"), [(0, 0.2, 1), (0.8, 0.2, 1), (0.9, 0.2, 0.5), (1, 0.2, 0.1), (1, 0, 1)]
+)
+def test_learning_rates_fall_to_a_tenth_over_the_last_share(done, share, factor):
+    np.testing.assert_allclose(annealed(done, share), factor, rtol=1e-5)
 
 
 @pytest.mark.parametrize(("x", "expected"), [(0.0, 0.0), (np.e - 1, 1.0), (1 - np.e, -1.0), (np.e**9 - 1, 9.0)])

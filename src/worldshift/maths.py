@@ -9,6 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
 
+def annealed(done: float, share: float) -> Float[Array, ""]:
+    """Factor on learning rates after `done` of a run (0 to 1): 1, over its last `share` falling linearly to a tenth."""
+    return jnp.clip((1 - done) / share, 0.1, 1.0) if share else jnp.ones(())
+
+
 def symlog(x: Float[Array, "..."]) -> Float[Array, "..."]:
     """sign(x) ln(1 + |x|): compresses magnitudes, keeps sign and zero."""
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from worldshift.agents.draw import DrawConfig, model_loss
+from worldshift.data.replay import Batch
 from worldshift.models.draw import SIZES, Draw
 from worldshift.models.vision import PATCH, PIXELS, SIDE, ConvDecoder, ConvEncoder, PatchDecoder, PatchEncoder, Vision
 
@@ -81,3 +83,19 @@ def test_constants_of_the_vector_are_undone():
     np.testing.assert_allclose(perfect.decode(jnp.zeros((4, model.latent_dim))), obs, rtol=1e-4, atol=1e-5)
     grad = eqx.filter_grad(lambda m: jnp.sum(m.embed(obs)))(model)
     assert not np.asarray(grad.centre).any() and not np.asarray(grad.scale).any(), "they never train"
+
+
+def test_a_share_of_the_moments_is_decoded_and_stands_for_all_of_them():
+    """What differs from draw to draw is the loss of the image, and its mean is that of all moments."""
+    model = Draw(PIXELS + 1, 1, size="tiny", episodic=False, pixels=True, key=jax.random.key(0))
+    rows = np.random.default_rng(0).uniform(0, 255, (8, 1, PIXELS + 1)).astype(np.float32)
+    rows *= np.linspace(0, 1, 8, dtype=np.float32)[:, None, None]  # moments that differ much
+    none = jnp.zeros((7, 1))
+    batch = Batch(jnp.asarray(rows), jnp.zeros((7, 1, 1)), none, none)
+    loss = eqx.filter_jit(
+        lambda key, share: model_loss(model, batch, DrawConfig(image_share=share), key)[1][1]["image"]
+    )
+    keys = jax.random.split(jax.random.key(1), 16)
+    few, whole = (np.asarray([loss(key, share) for key in keys]) for share in (0.25, 1.0))
+    assert few.std() > 10 * whole.std()
+    assert abs(few.mean() - whole.mean()) < 3 * few.std() / len(keys) ** 0.5

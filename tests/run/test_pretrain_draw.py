@@ -75,6 +75,31 @@ def test_stopped_and_resumed_equals_uninterrupted(run, tmp_path):
         assert mine | {"seconds": 0} == other | {"seconds": 0}
 
 
+def test_learning_rates_fall_at_the_end(tmp_path):
+    """A run that ends there learns less of its last data than one that goes on; one that is done goes on when asked."""
+    short = replace(CONFIG, agent_steps=2000, anneal=0.5)
+    long = replace(short, agent_steps=4000)
+    for name, config in (("short", short), ("long", long)):
+        pretrain_draw(config, tmp_path / name, stop_after=1000)
+    first = [load_draw(tmp_path / name / "agent")[0].model for name in ("short", "long")]
+    assert eqx.tree_equal(*first)
+    for name, config in (("short", short), ("long", long)):
+        pretrain_draw(config, tmp_path / name, stop_after=2000)
+    last = [load_draw(tmp_path / name / "agent")[0].model for name in ("short", "long")]
+    change = [_distance(a, b) for a, b in zip(first, last, strict=True)]
+    assert 0 < change[0] < 0.5 * change[1]
+    pretrain_draw(replace(short, agent_steps=3000, anneal=0.0), tmp_path / "short")
+    rows = (tmp_path / "short" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(row)["agent_steps"] for row in rows] == [1000, 2000, 3000]
+    with pytest.raises(ValueError, match="anneal is a share of the run"):
+        replace(CONFIG, anneal=1.5)
+
+
+def _distance(a, b):
+    leaves = zip(*(jax.tree.leaves(eqx.filter(m.dynamics, eqx.is_inexact_array)) for m in (a, b)), strict=True)
+    return sum(float(np.abs(x - y).sum()) for x, y in leaves)
+
+
 def test_another_configuration_is_refused(run):
     with pytest.raises(ValueError, match="another seed; choose another output directory"):
         pretrain_draw(replace(CONFIG, seed=2), run[0])

@@ -40,6 +40,8 @@ class DrawConfig:
     reconstruction_weight: float = 10.0
     """Of the vector; squared errors are summed over its numbers."""
     image_weight: float = 1.0
+    image_share: float = 0.25
+    """Share of a window's moments that are decoded where there are images: nearly all the work is in their pixels."""
     heads_weight: float = 1.0
     """Of reward and continue; 0 where there are no rewards to learn from."""
     dynamics_weight: float = 1.5
@@ -67,6 +69,7 @@ PAPER = DrawConfig(
     length=64,
     learning_rate=1e-4,
     reconstruction_weight=1.0,
+    image_share=1.0,
     free_nats=1.0,
     starts=1024,
     ensemble=8,
@@ -125,7 +128,11 @@ def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray)
     dynamics = categorical_kl(sg(seen.log_posterior), seen.log_prior)[1:]
     representation = categorical_kl(seen.log_posterior, sg(seen.log_prior))[1:]
     floor = lambda kl: jnp.mean(jnp.maximum(kl, config.free_nats))  # noqa: E731
-    squared = (model.decoder(z) - model.standard(batch.obs)) ** 2
+    pictured, true = z, batch.obs
+    if model.pixels:
+        few = jax.random.permutation(jax.random.fold_in(key, 1), len(z))[: max(1, round(config.image_share * len(z)))]
+        pictured, true = z[few], true[few]
+    squared = (model.decoder(pictured) - model.standard(true)) ** 2
     image, vector = (jnp.mean(jnp.sum(x, -1)) for x in jnp.split(squared, [model.image_dim], axis=-1))
     reward = jnp.mean(soft_cross_entropy(model.reward_head(z[1:]), batch.reward, -span, span))
     ends = jnp.zeros(())
@@ -145,8 +152,10 @@ def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray)
     return loss, (seen, logs)
 
 
-def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig) -> tuple[DrawState, dict[str, Array]]:
-    """One update of the model, the ensemble, and both policies.
+def update(
+    state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig, rate: Float[Array, ""] | float = 1.0
+) -> tuple[DrawState, dict[str, Array]]:
+    """One update of the model, the ensemble, and both policies, at `rate` times the learning rates.
 
     `batch` has one observation more than actions: obs (T, B, O), action (T-1, B, A), reward (T-1, B) of arriving.
     """
@@ -157,7 +166,8 @@ def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig
 
     (_, (seen, logs)), grad = eqx.filter_value_and_grad(loss, has_aux=True)(state.model)
     step, model_opt = _model_adam(config).update(grad, state.model_opt)
-    model = eqx.apply_updates(state.model, step)
+    slowed = lambda step: jax.tree.map(lambda change: rate * change, step)  # noqa: E731
+    model = eqx.apply_updates(state.model, slowed(step))
     frozen = with_precision(model, config.precision)
     start = pick(jax.lax.stop_gradient(seen.latent), config.starts, k_starts)
 
@@ -166,7 +176,7 @@ def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig
 
     dream_with = (frozen, start)
     task, told = imagination.improve(
-        state.task, *dream_with, paid, frozen.goes_on, config.task, config.precision, k_task
+        state.task, *dream_with, paid, frozen.goes_on, config.task, config.precision, k_task, rate
     )
     logs |= {f"task_{name}": value for name, value in told.items()}
     ensemble, ensemble_opt, explorer = state.ensemble, state.ensemble_opt, state.explorer
@@ -178,14 +188,14 @@ def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig
 
         spread, grad = eqx.filter_value_and_grad(ensemble_loss)(ensemble)
         step, ensemble_opt = _ensemble_adam(config).update(grad, state.ensemble_opt)
-        ensemble = eqx.apply_updates(ensemble, step)
+        ensemble = eqx.apply_updates(ensemble, slowed(step))
         judges = with_precision(ensemble, config.precision)
 
         def curious(dream: Dream) -> Array:
             return judges.disagreement(jax.tree.map(lambda x: x[:-1], dream.latent), dream.action)
 
         explorer, told = imagination.improve(
-            explorer, *dream_with, curious, frozen.goes_on, config.explorer, config.precision, k_explorer
+            explorer, *dream_with, curious, frozen.goes_on, config.explorer, config.precision, k_explorer, rate
         )
         logs |= {f"explorer_{name}": value for name, value in told.items()} | {"ensemble": spread}
     averaged = imagination.follow(state.averaged, task.nets, config.average, state.updates)
@@ -194,14 +204,21 @@ def update(state: DrawState, batch: Batch, key: PRNGKeyArray, config: DrawConfig
 
 @eqx.filter_jit
 def update_many(
-    state: DrawState, batches: Batch, key: PRNGKeyArray, config: DrawConfig
+    state: DrawState,
+    batches: Batch,
+    key: PRNGKeyArray,
+    config: DrawConfig,
+    rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[DrawState, dict[str, Array]]:
-    """Many updates in one dispatch; `batches` lead with their number. Logs are means."""
+    """Many updates in one dispatch, at `rate` times the learning rates; `batches` lead with their number.
+
+    Logs are means.
+    """
     arrays, static = eqx.partition(state, eqx.is_array)
     batches = jax.tree.map(jnp.asarray, batches)
 
     def body(arrays: Any, row: tuple[Batch, PRNGKeyArray]) -> tuple[Any, dict[str, Array]]:
-        state, logs = update(eqx.combine(arrays, static), *row, config)
+        state, logs = update(eqx.combine(arrays, static), *row, config, rate)
         return eqx.filter(state, eqx.is_array), logs
 
     keys = jax.random.split(key, len(batches.action))

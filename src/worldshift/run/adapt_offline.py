@@ -21,6 +21,7 @@ from worldshift.adapt.offline import OfflineConfig, OfflineState, Target
 from worldshift.adapt.residual import Corrected
 from worldshift.agents.draw import DrawAgent, save_agent
 from worldshift.data.episodes import Episodes
+from worldshift.maths import annealed
 
 DISPATCH = 100
 """Updates in one dispatch."""
@@ -118,8 +119,7 @@ def adapt_seeds(
     while done < updates:
         dreams = done >= lead
         count = min(DISPATCH, (updates if dreams else lead) - done, measure_every - done % measure_every)
-        left = (1 - done / updates) / config.anneal if config.anneal else 1.0
-        rate = jnp.clip(left, 0.1, 1.0)
+        rate = annealed(done / updates, config.anneal)
         keys = _folded(k_run, done)
         state, logs = _each(offline.update_many, (state, target, keys), agent.model, config, count, rate, dreams)
         done += count

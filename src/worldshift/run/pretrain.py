@@ -13,7 +13,6 @@ from typing import Any
 
 import gymnasium
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium.spaces import flatdim
 
@@ -22,6 +21,7 @@ from worldshift.agents import tdmpc2
 from worldshift.agents.agent import Agent
 from worldshift.agents.mppi import PlannerConfig
 from worldshift.data.replay import Replay
+from worldshift.maths import annealed
 from worldshift.models.latent import WorldModel
 from worldshift.run.evaluate import evaluate
 from worldshift.run.rounds import Lives, Report, TrainingRun
@@ -184,18 +184,14 @@ class _Run(TrainingRun):
         config = self.config
         rng = np.random.default_rng([config.seed, 2, *where])
         key = jax.random.fold_in(jax.random.fold_in(self.key, 7 + where[0]), where[-1])
+        rate = annealed(self.agent_steps / config.agent_steps, config.anneal)
         logs: dict[str, Any] = {}
         for start in range(0, count, config.updates_per_dispatch):
             batches = self.replay.sample(rng, config.learner.batch, config.learner.horizon, config.updates_per_dispatch)
             self.state, logs = tdmpc2.update_many(
-                self.state, batches, jax.random.fold_in(key, start), self.discount, config.learner, self._rate()
+                self.state, batches, jax.random.fold_in(key, start), self.discount, config.learner, rate
             )
         return logs
-
-    def _rate(self) -> jax.Array:
-        """Factor on the learning rates: 1, then falling to a tenth over the annealed share of the run."""
-        left = 1 - self.agent_steps / self.config.agent_steps
-        return jnp.clip(left / self.config.anneal, 0.1, 1.0) if self.config.anneal else jnp.ones(())
 
     def _agent(self) -> Agent:
         return Agent(self.state.model, self.config.planning if self.config.planner else None, self.discount)

@@ -21,6 +21,7 @@ from worldshift.agents import draw
 from worldshift.agents.draw import MODELS, DrawAgent, DrawConfig, Memory
 from worldshift.agents.imagination import ActorCritic
 from worldshift.data.replay import Replay
+from worldshift.maths import annealed
 from worldshift.models.draw import Draw
 from worldshift.run import pairs
 from worldshift.run.appraisal import acting
@@ -66,6 +67,9 @@ class PretrainDrawConfig:
     eval_every: int = 16_000
     """Decisions between evaluations (rounded up to whole rounds)."""
     eval_episodes: int = 16
+    anneal: float = 0.2
+    """Last share of the decisions over which the learning rates fall linearly to a tenth (0: never, as published). A
+    run that is done goes on where the same command asks for more decisions."""
     learner: DrawConfig = field(default_factory=DrawConfig)
 
     def __post_init__(self) -> None:
@@ -75,6 +79,8 @@ class PretrainDrawConfig:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if not 0 <= self.task_share <= 1:
             raise ValueError(f"task_share is between 0 and 1, not {self.task_share}.")
+        if not 0 <= self.anneal <= 1:
+            raise ValueError(f"anneal is a share of the run, between 0 and 1, not {self.anneal}.")
         if not 0 <= self.updates_per_step < float("inf"):
             raise ValueError(f"updates_per_step must be a number of at least 0, not {self.updates_per_step}.")
 
@@ -92,6 +98,7 @@ PRESETS: dict[Preset, PretrainDrawConfig] = {
         eval_episodes=100,
         task_share=0.0,
         standardise=False,
+        anneal=0.0,
         learner=draw.PAPER,
     ),
 }
@@ -215,9 +222,10 @@ class _Run(TrainingRun):
         key = jax.random.fold_in(jax.random.fold_in(self.key, 4), self.rounds)
         due = self.agent_steps * config.updates_per_step - int(self.state.updates)
         learner, many = config.learner, self.per_dispatch
+        rate = annealed(self.agent_steps / config.agent_steps, config.anneal)
         for i in range(int(due // many)):
             batches = self.replay.sample(rng, learner.batch, learner.length - 1, many)
-            self.state, logs = draw.update_many(self.state, batches, jax.random.fold_in(key, i), learner)
+            self.state, logs = draw.update_many(self.state, batches, jax.random.fold_in(key, i), learner, rate)
         return logs
 
 

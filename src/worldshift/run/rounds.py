@@ -191,7 +191,7 @@ class TrainingRun(ABC):
 
     def _check(self, stored: Mapping[str, Any]) -> None:
         wanted = json.loads(json.dumps(asdict(self.config)))
-        changed = [k for k in wanted if wanted[k] != stored.get(k) and k != "agent_steps"]
+        changed = [k for k in wanted if wanted[k] != stored.get(k) and k not in ("agent_steps", "anneal")]
         if changed:
             raise ValueError(
                 f"{self.out} holds a run with another {' and '.join(changed)}; "
