@@ -11,6 +11,7 @@ import pytest
 from worldshift.adapt import offline
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import Corrected, ResidualConfig
+from worldshift.agents import draw
 from worldshift.agents.draw import DrawAgent
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig
 from worldshift.models.draw import UNIMIX, Draw, Latent
@@ -80,6 +81,25 @@ def test_where_actor_and_critic_start(agent, start):
     assert bool(eqx.tree_equal(state.policy.nets.actor, agent.policy.actor)) == (start == "warm")
     fresh = offline.init(agent, replace(CONFIG, critic="fresh"), key=KEY)
     assert not eqx.tree_equal(fresh.policy.nets.critic, agent.policy.critic)
+
+
+def test_dreams_start_where_little_is_paid(agent, target, monkeypatch):
+    """Of a batch in which one moment in ten is unpaid, most dreams start there; from all alike, one in ten does."""
+    count, dreamt = CONFIG.batch * LENGTH, {}
+    unpaid = np.arange(count) % 10 == 0
+    paid = jnp.asarray(~unpaid, jnp.float32)
+    monkeypatch.setattr(Draw, "reward", lambda self, z: paid[: z.size // z.shape[-1]].reshape(z.shape[:-1]))
+    monkeypatch.setattr(offline, "pick", lambda latent, n, key, weight: dreamt.update(weight=weight) or latent_of(n))
+    latent_of = lambda n: Latent(*[jnp.zeros((n, agent.model.latent_dim))] * 2)  # noqa: E731
+    rows = Latent(*[jnp.arange(count, dtype=jnp.float32)[:, None]] * 2)
+    windows = offline.draw_windows(target, CONFIG.batch, LENGTH, KEY)
+    for starts_from, share in (("unpaid", 0.7), ("all", 0.1)):
+        config = replace(CONFIG, starts_from=starts_from)
+        offline.update(offline.init(agent, config, key=KEY), agent.model, windows, KEY, config)
+        picked = jax.vmap(draw.pick, (None, None, 0, None))(
+            rows, count - 8, jax.random.split(KEY, 200), dreamt["weight"]
+        ).z
+        assert np.mean(unpaid[np.asarray(picked, int)]) == pytest.approx(share, abs=0.02)
 
 
 def test_windows_stay_within_an_episode(target, episodes):

@@ -53,6 +53,15 @@ def test_a_drawn_patch_is_a_square_of_the_image():
     assert drawn[24:32, 8:16].all() and drawn.sum() == PATCH * PATCH
 
 
+def test_patches_of_the_backdrop_are_drawn_before_training():
+    """What a new model pictures is the image it reads relative to, whatever the latent: nothing has to be unlearned."""
+    backdrop = np.random.default_rng(0).uniform(0, 255, PIXELS + 1).astype(np.float32)
+    model = Draw(PIXELS + 1, 1, pixels=True, key=jax.random.key(0)).standardised(backdrop, np.ones(1, np.float32))
+    z = jax.random.normal(jax.random.key(1), (2, model.latent_dim))
+    np.testing.assert_allclose(model.decode(z)[:, :PIXELS], np.stack([backdrop[:PIXELS]] * 2), atol=1e-3)
+    np.testing.assert_allclose(model.standard(jnp.asarray(backdrop))[:PIXELS], 0, atol=1e-6)
+
+
 def test_convolutions_have_the_published_sizes():
     """ReDRAW: 4096 features from 0.69 million parameters, and 4.89 million in the decoder."""
     vision = SIZES["paper"].vision

@@ -65,6 +65,9 @@ class OfflineConfig:
     learns in dreams that are still wrong, it does not easily forget."""
     starts: int = 64
     """Latents of a batch that dreams start from."""
+    starts_from: Literal["unpaid", "all"] = "unpaid"
+    """The less a latent is paid, the more dreams start from it; or from all alike (as published). Recordings of an
+    expert hardly show how it got where it is paid, and that is what a policy has to learn."""
     held_out: float = 0.1
     """Share of the episodes that is only measured on."""
     policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
@@ -245,7 +248,8 @@ def update(
     def paid(dream: Dream) -> Array:
         return heads.reward(dream.latent.z[1:])
 
-    start = pick(jax.lax.stop_gradient(latent), config.starts, k_starts)
+    weight = _unpaid(heads.reward(latent.z)) if config.starts_from == "unpaid" else None
+    start = pick(jax.lax.stop_gradient(latent), config.starts, k_starts, weight)
     policy, logs = imagination.improve(
         state.policy,
         with_precision(dynamics, config.precision),
@@ -259,6 +263,13 @@ def update(
     )
     averaged = imagination.follow(state.averaged, policy.nets, config.average, state.policy.updates)
     return state._replace(policy=policy, averaged=averaged), {"kl": kl} | logs
+
+
+def _unpaid(reward: Float[Array, "T B"]) -> Float[Array, " R"]:
+    """Weights of latents by what they lack to the best paid one of the batch; that one has a small weight too."""
+    most, least = jnp.max(reward), jnp.min(reward)
+    lacking = (most - reward) / jnp.maximum(most - least, 0.1)
+    return jax.lax.stop_gradient(lacking.reshape(-1) + 0.05)
 
 
 def _whole_loss(

@@ -39,7 +39,7 @@ class DrawConfig:
     grad_clip: float = 1000.0
     reconstruction_weight: float = 10.0
     """Of the vector; squared errors are summed over its numbers."""
-    image_weight: float = 1.0
+    image_weight: float = 10.0
     image_share: float = 0.25
     """Share of a window's moments that are decoded where there are images: nearly all the work is in their pixels."""
     heads_weight: float = 1.0
@@ -69,6 +69,7 @@ PAPER = DrawConfig(
     length=64,
     learning_rate=1e-4,
     reconstruction_weight=1.0,
+    image_weight=1.0,
     image_share=1.0,
     free_nats=1.0,
     starts=1024,
@@ -226,13 +227,19 @@ def update_many(
     return eqx.combine(arrays, static), jax.tree.map(jnp.mean, logs)
 
 
-def pick(latent: Latent, count: int, key: PRNGKeyArray) -> Latent:
-    """`count` of the latents of a window as starts of dreams, (count, Z); all of them where there are not more."""
+def pick(latent: Latent, count: int, key: PRNGKeyArray, weight: Float[Array, " R"] | None = None) -> Latent:
+    """`count` of the latents of a window as starts of dreams, (count, Z); all of them where there are not more.
+
+    Drawn alike, or in proportion to `weight`: a number for each of the R latents, time after time.
+    """
     rows = jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), latent)
     total = len(rows.z)
     if count >= total:
         return rows
-    index = jax.random.randint(key, (count,), 0, total)
+    if weight is None:
+        index = jax.random.randint(key, (count,), 0, total)
+    else:
+        index = jax.random.categorical(key, jnp.log(weight), shape=(count,))
     return jax.tree.map(lambda x: x[index], rows)
 
 

@@ -10,6 +10,7 @@ from rich.table import Table
 from worldshift.report.stats import Estimate
 from worldshift.run.findings import Harmless, complete, numbers
 from worldshift.run.kinds_study import KindsStudy, KindSummary, by_kind
+from worldshift.run.looks_study import LooksStudy, LookSummary, by_look
 from worldshift.run.offline_study import LATE, CaseSummary, OfflineStudy, by_case
 from worldshift.run.study import AgentStudy, AnyStudy
 from worldshift.run.summary import Summary
@@ -45,6 +46,8 @@ def of_study(study: AnyStudy, header: Mapping[str, Any], rows: list[dict]) -> Gr
         return agents({row["agent"]: row for row in rows})
     if isinstance(study, OfflineStudy):
         return cases(by_case(rows))
+    if isinstance(study, LooksStudy):
+        return looks(by_look(rows))
     steps = study.protocol.episode_steps
     if isinstance(study, KindsStudy):
         return kinds(by_kind(complete(rows)), steps)
@@ -124,6 +127,16 @@ def cases(found: Mapping[str, Mapping[str, CaseSummary]]) -> Grid:
         for name, s in each.items()
     ]
     return Grid(header, rows)
+
+
+def looks(found: Mapping[str, Mapping[float, LookSummary]]) -> Grid:
+    """What a camera sees, ever further from what the agent was trained on. Returns are out of 500."""
+    rows = [
+        (look, number(severity, 2), interval(s.returned, 0), interval(s.error))
+        for look, each in found.items()
+        for severity, s in each.items()
+    ]
+    return Grid(("what changes", "severity", "return", "error of the model (nats)"), rows)
 
 
 CASES_LEGEND = (

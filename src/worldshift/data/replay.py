@@ -100,9 +100,9 @@ class Replay:
         return Batch(obs, get["action"][short], get["reward"][short], get["terminated"][short])
 
     def spread(self) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and standard deviation of the stored observations, their images left out."""
-        obs = self._rows["obs"][: self._end]
-        return obs.mean(0), obs.std(0)
+        """Mean of the stored observations, (O,), and the standard deviation of what is no image, (V,)."""
+        obs, image = (self._rows[name][: self._end] for name in ("obs", "image"))
+        return np.concatenate([image.mean(0, dtype=np.float32), obs.mean(0)]), obs.std(0)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything stored, for a checkpoint."""

@@ -81,9 +81,10 @@ class Draw(eqx.Module):
     decoder: MLP | Picture
     reward_head: MLP
     continue_head: MLP | None
-    centre: Float[Array, " V"]
+    centre: Float[Array, " O"]
+    """What an image and the vector behind it are read relative to; a constant, as `scale`."""
     scale: Float[Array, " V"]
-    """Of the observation's vector; constants."""
+    """Of the vector."""
     embed_dim: int = eqx.field(static=True)
     size: str = eqx.field(static=True)
     obs_dim: int = eqx.field(static=True)
@@ -132,7 +133,8 @@ class Draw(eqx.Module):
         self.initial = jnp.zeros(latent)
         self.reward_head = mlp(read, s.units, s.head_layers, s.bins, key=k[4], last_scale=0.0)
         self.continue_head = mlp(read, s.units, s.head_layers, 1, key=k[5]) if episodic else None
-        self.centre, self.scale = jnp.zeros(vector), jnp.ones(vector)
+        self.centre = jnp.concatenate([jnp.full(obs_dim - vector, 127.5), jnp.zeros(vector)])
+        self.scale = jnp.ones(vector)
         self.size, self.obs_dim, self.action_dim, self.pixels = size, obs_dim, action_dim, pixels
 
     @property
@@ -167,11 +169,14 @@ class Draw(eqx.Module):
     def standard(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B O"]:
         """What the encoder reads and the decoder predicts: symlog of the standardised vector, and a centred image."""
         centre, scale = jax.lax.stop_gradient((self.centre, self.scale))
-        image, vector = jnp.split(obs, [self.image_dim], axis=-1)
-        return jnp.concatenate([image / 255 - 0.5, symlog((vector - centre) / scale)], axis=-1)
+        image, vector = jnp.split(obs - centre, [self.image_dim], axis=-1)
+        return jnp.concatenate([image / 255, symlog(vector / scale)], axis=-1)
 
-    def standardised(self, centre: Float[Array | np.ndarray, " V"], scale: Float[Array | np.ndarray, " V"]) -> "Draw":
-        """The same model, reading (vector - centre) / scale from now on: metres weigh as much as metres per second."""
+    def standardised(self, centre: Float[Array | np.ndarray, " O"], scale: Float[Array | np.ndarray, " V"]) -> "Draw":
+        """The same model, reading (vector - centre) / scale from now on: metres weigh as much as metres per second.
+
+        Of an image, what differs from the one in `centre`: of a scene that stands still, what moves.
+        """
         return eqx.tree_at(lambda m: (m.centre, m.scale), self, (jnp.asarray(centre), jnp.asarray(scale)))
 
     def infer(self, embedding: Float[Array, "*B E"]) -> Float[Array, "*B G C"]:
@@ -235,8 +240,8 @@ class Draw(eqx.Module):
     def decode(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B O"]:
         """The observation that a latent stands for."""
         image, vector = jnp.split(self.decoder(z), [self.image_dim], axis=-1)
-        image = jnp.clip(255 * (image + 0.5), 0, 255)
-        return jnp.concatenate([image, self.centre + self.scale * symexp(vector)], axis=-1)
+        obs = jnp.concatenate([255 * image, self.scale * symexp(vector)], axis=-1) + self.centre
+        return obs.at[..., : self.image_dim].set(jnp.clip(obs[..., : self.image_dim], 0, 255))
 
     def reward(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B"]:
         """Reward of arriving in a latent."""

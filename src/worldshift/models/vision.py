@@ -70,7 +70,7 @@ class PatchDecoder(eqx.Module):
             *(n_in, [vision.units], n_whole),
             **{"key": k_whole, "activation": jax.nn.silu, "output": jax.nn.silu, "scale": None, "eps": 1e-3},
         )
-        self.patch = Linear.create(vision.channels, PATCH * PATCH * COLOURS, key=k_patch, scale=None)
+        self.patch = Linear.create(vision.channels, PATCH * PATCH * COLOURS, key=k_patch, scale=0.0)
 
     def __call__(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B P"]:
         tiles = self.whole(z)

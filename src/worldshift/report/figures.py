@@ -173,6 +173,28 @@ def by_updates(
     _save(figure, path)
 
 
+def by_severity(path: str | os.PathLike[str], rows: Mapping[str, Mapping[str, Curve]], *, title: str) -> None:
+    """Curves over severity: a row for each quantity, a column for each kind of change; errors on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    columns = list(dict.fromkeys(kind for each in rows.values() for kind in each))
+    figure = Figure(figsize=(1.2 + 2.6 * max(2, len(columns)), 1.0 + 2.0 * len(rows)), layout="constrained")
+    axes = np.asarray(figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False))
+    for i, (quantity, kinds) in enumerate(rows.items()):
+        for j, kind in enumerate(columns):
+            if kind in kinds:
+                _draw(axes[i, j], kinds[kind], Look(kind, "#0072B2", "-", 1.8))
+            _tidy(axes[i, j])
+            if "nats" in quantity:
+                axes[i, j].set_yscale("log")
+        axes[i, 0].set_ylabel(quantity)
+    for j, kind in enumerate(columns):
+        axes[0, j].set_title(textwrap.fill(kind, 24), fontsize=9)
+        axes[-1, j].set_xlabel("severity")
+    figure.suptitle(textwrap.fill(title, 30 * max(2, len(columns))), fontsize=10)
+    _save(figure, path)
+
+
 def look_of(name: str, names: Sequence[str]) -> Look:
     """How a way of adapting is drawn: the bounds and the residual always alike, others by their place among `names`."""
     if name in OFFLINE_LOOKS:

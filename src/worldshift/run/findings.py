@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from worldshift.report.figures import Curve, Panel, Training, by_updates, over_body_time, training_curves
+from worldshift.report.figures import Curve, Panel, Training, by_severity, by_updates, over_body_time, training_curves
 from worldshift.report.stats import Estimate
 from worldshift.run.kinds_study import KindsStudy, by_kind
+from worldshift.run.looks_study import LooksStudy, by_look
 from worldshift.run.metrics import Rows, actuation_error, course, harm, trailing
 from worldshift.run.offline_study import OfflineStudy, by_case
 from worldshift.run.protocol import Protocol
@@ -44,6 +45,9 @@ def findings(study: AnyStudy, header: Mapping[str, Any], rows: Rows) -> dict[str
     if isinstance(study, KindsStudy):
         kinds = by_kind(complete(rows))
         return base | {"kinds": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in kinds.items()}}
+    if isinstance(study, LooksStudy):
+        looks = by_look(rows)
+        return base | {"looks": {k: {str(s): plain(e._asdict()) for s, e in each.items()} for k, each in looks.items()}}
     if isinstance(study, OfflineStudy):
         pairs = by_case(rows)
         return base | {"pairs": {p: {m: plain(s._asdict()) for m, s in each.items()} for p, each in pairs.items()}}
@@ -147,6 +151,9 @@ def draw(study: AnyStudy, header: Mapping[str, Any], rows: Rows, folder: Path, r
     elif isinstance(study, OfflineStudy):
         by_updates(path, {"return in the target": over_updates(rows, "target_return"),
                           "held-out error (nats)": over_updates(rows, "held_out_kl")}, title=study.about)  # fmt: skip
+    elif isinstance(study, LooksStudy):
+        curves = {"return": "return", "error of the model (nats)": "held_out_kl"}
+        by_severity(path, {label: over_severity(rows, name) for label, name in curves.items()}, title=study.about)
     elif isinstance(study, Study) and study.shift is not None:
         methods = by_method(complete(rows))
         shown, on = panels(methods, study.protocol, step_seconds(header), error="paper" in study.methods)
@@ -171,6 +178,18 @@ def over_updates(rows: Rows, name: str) -> dict[str, dict[str, Curve]]:
             x, values = np.asarray([0.0, longest]), np.repeat(values.mean(0, keepdims=True), 2, axis=1)
         band = (values.min(0), values.max(0)) if len(values) > 1 else (None, None)
         found.setdefault(pair, {})[case] = Curve(x, values.mean(0), *band)
+    return found
+
+
+def over_severity(rows: Rows, name: str) -> dict[str, Curve]:
+    """Curves by look: mean over seeds, and their range."""
+    found = {}
+    for look in dict.fromkeys(row["method"] for row in rows):
+        x = list(dict.fromkeys(row["severity"] for row in rows if row["method"] == look))
+        values = np.asarray(
+            [[row[name] for row in rows if (row["method"], row["severity"]) == (look, at)] for at in x], float
+        )
+        found[look] = Curve(np.asarray(x), values.mean(1), values.min(1), values.max(1))
     return found
 
 

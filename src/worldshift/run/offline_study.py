@@ -161,7 +161,9 @@ _ONE = OfflineConfig()
 _DYNAMICS = replace(_ONE, trains="dynamics")
 _REPLACEMENT = replace(_ONE, trains="replacement")
 _EVERYTHING = replace(_ONE, trains="everything")
-_PUBLISHED = replace(_ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0)
+_PUBLISHED = replace(
+    _ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0, starts_from="all"
+)
 _BOUNDS = (Case("zero-shot"), Case("oracle", measured="oracle"))
 
 OFFLINE_STUDIES = (
@@ -201,23 +203,10 @@ OFFLINE_STUDIES = (
             ),
             Case("residual, 40,000 expert", _ONE, data="policy"),
             Case("residual, 40,000 random", _ONE, data="random"),
+            Case("residual, 40,000 with failures", _ONE, data="failures"),
             Case("finetune of the dynamics, 40,000 expert", _DYNAMICS, data="policy"),
         ),
         updates=3000,
-        seeds=SEEDS,
-    ),
-    OfflineStudy(
-        "offline-failures",
-        "the same number of transitions, with and without what the source's agent did in the target",
-        ("draw-cup-catch-1",),
-        (
-            *_BOUNDS,
-            Case("residual, mixed", _ONE),
-            Case("residual, with failures", _ONE, data="failures"),
-            Case("finetune of the dynamics, with failures", _DYNAMICS, data="failures"),
-            Case("finetune of everything, with failures", _EVERYTHING, data="failures"),
-        ),
-        updates=8000,
         seeds=SEEDS,
     ),
     OfflineStudy(
@@ -234,6 +223,7 @@ OFFLINE_STUDIES = (
             Case("fresh actor", replace(_ONE, actor="fresh")),
             Case("warm actor", replace(_ONE, actor="warm")),
             Case("policy from the start", replace(_ONE, lead=0)),
+            Case("dreams from all latents alike", replace(_ONE, starts_from="all")),
             Case("not averaged", replace(_ONE, average=1.0)),
         ),
         updates=3000,

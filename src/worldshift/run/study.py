@@ -16,6 +16,7 @@ from worldshift import zoo
 from worldshift.provenance import origin
 from worldshift.run.appraisal import evaluate_agent, training_curve
 from worldshift.run.kinds_study import KindsStudy
+from worldshift.run.looks_study import LOOKS_STUDY, LooksStudy
 from worldshift.run.methods import compare
 from worldshift.run.offline_study import OFFLINE_STUDIES, OfflineStudy
 from worldshift.run.protocol import Body, Protocol, read_rows, write_rows
@@ -144,7 +145,7 @@ class AgentStudy:
         return [row], {}
 
 
-AnyStudy = Study | AgentStudy | KindsStudy | OfflineStudy
+AnyStudy = Study | AgentStudy | KindsStudy | OfflineStudy | LooksStudy
 
 UNMATCHED = (
     ("body mass x 1.5", BodyMass(scale=1.5)),
@@ -203,6 +204,7 @@ STUDIES: dict[str, AnyStudy] = {
             seeds=tuple(range(2200, 2206)),
         ),
         *OFFLINE_STUDIES,
+        LOOKS_STUDY,
     )
 }
 
@@ -240,7 +242,7 @@ def run_study(
     unknown = [m for m in methods or () if m not in study.methods]
     if unknown:
         raise ValueError(f"{study.name} has no method {unknown[0]!r}; it has {', '.join(study.methods)}.")
-    shipped = {agent: zoo.fingerprint(zoo.find(agent)) for agent in study.agents}
+    shipped = {agent: zoo.fingerprint(zoo.find(agent)) for agent, _ in study.pairs}
     path = out / f"{study.name}.jsonl"
     header, rows = ({}, []) if fresh or not path.exists() else read_rows(path)
     header = _continued(header, study, shipped, path)

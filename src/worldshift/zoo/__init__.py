@@ -79,6 +79,15 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     raise ValueError(f"there is no agent {asked!r}: name a shipped one ({known}) or the directory of a training run.")
 
 
+def there(name_or_path: str | os.PathLike[str]) -> bool:
+    """Whether `find` would find an agent."""
+    try:
+        find(name_or_path)
+    except ValueError:
+        return False
+    return True
+
+
 def _reached(name: str) -> float:
     """Mean return by the card; an agent without one comes last."""
     card = ROOT / name / "card.json"
