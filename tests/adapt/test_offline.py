@@ -93,7 +93,7 @@ def test_dreams_start_where_little_is_paid(agent, target, monkeypatch):
     latent_of = lambda n: Latent(*[jnp.zeros((n, agent.model.latent_dim))] * 2)  # noqa: E731
     rows = Latent(*[jnp.arange(count, dtype=jnp.float32)[:, None]] * 2)
     windows = offline.draw_windows(target, CONFIG.batch, LENGTH, KEY)
-    for starts_from, share in (("unpaid", 0.7), ("all", 0.1)):
+    for starts_from, share in (("unpaid", 0.55), ("all", 0.1)):
         config = replace(CONFIG, starts_from=starts_from)
         offline.update(offline.init(agent, config, key=KEY), agent.model, windows, KEY, config)
         picked = jax.vmap(draw.pick, (None, None, 0, None))(

@@ -66,8 +66,9 @@ class OfflineConfig:
     starts: int = 64
     """Latents of a batch that dreams start from."""
     starts_from: Literal["unpaid", "all"] = "unpaid"
-    """The less a latent is paid, the more dreams start from it; or from all alike (as published). Recordings of an
-    expert hardly show how it got where it is paid, and that is what a policy has to learn."""
+    """From all latents alike (as published); or only half of the dreams from all alike, and half from latents in
+    proportion to what their reward lacks. Recordings of an expert hardly show how it got where it is paid, and that is
+    what a policy has to learn."""
     held_out: float = 0.1
     """Share of the episodes that is only measured on."""
     policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
@@ -266,10 +267,9 @@ def update(
 
 
 def _unpaid(reward: Float[Array, "T B"]) -> Float[Array, " R"]:
-    """Weights of latents by what they lack to the best paid one of the batch; that one has a small weight too."""
-    most, least = jnp.max(reward), jnp.min(reward)
-    lacking = (most - reward) / jnp.maximum(most - least, 0.1)
-    return jax.lax.stop_gradient(lacking.reshape(-1) + 0.05)
+    """Weights of latents: half of it alike, half by what each lacks to the best paid one of the batch."""
+    lacking = jax.lax.stop_gradient(jnp.max(reward) - reward).reshape(-1)
+    return 1 / lacking.size + lacking / jnp.maximum(jnp.sum(lacking), 1e-6)
 
 
 def _whole_loss(
