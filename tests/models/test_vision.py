@@ -47,7 +47,9 @@ def test_a_drawn_patch_is_a_square_of_the_image():
     decoder = PatchDecoder(5, SMALL, key=jax.random.key(0))
     tiles = np.zeros((SIDE // PATCH, SIDE // PATCH, SMALL.channels), np.float32)
     tiles[3, 1] = 1.0
-    decoder = eqx.tree_at(lambda d: d.whole, decoder, replace=lambda z: jnp.asarray(tiles.ravel()))
+    trained = jnp.ones_like(decoder.patch.weight)  # of a new decoder it is zero
+    parts = (lambda z: jnp.asarray(tiles.ravel()), trained)
+    decoder = eqx.tree_at(lambda d: (d.whole, d.patch.weight), decoder, replace=parts)
     image = np.asarray(decoder(jnp.ones(5))).reshape(SIDE, SIDE, 3)
     drawn = np.abs(image).max(-1) > 1e-6
     assert drawn[24:32, 8:16].all() and drawn.sum() == PATCH * PATCH
