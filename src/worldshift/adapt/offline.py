@@ -24,7 +24,7 @@ from worldshift.data.replay import Batch
 from worldshift.maths import categorical_kl, log_unimix, sample_one_hot
 from worldshift.models.draw import Draw, Latent
 from worldshift.models.rssm import Rssm
-from worldshift.nn import Precision, with_precision
+from worldshift.nn import Precision, stepped, with_precision
 
 Trains = Literal["residual", "replacement", "dynamics", "everything", "nothing"]
 
@@ -239,8 +239,7 @@ def update(
     else:
         (_, (kl, latent)), grad = eqx.filter_value_and_grad(loss, has_aux=True)(trained)
         step, optimiser = _adam(config).update(grad, state.optimiser)
-        slowed = jax.tree.map(lambda change: rate * change, step)
-        dynamics = eqx.combine(eqx.apply_updates(trained, slowed), frozen)
+        dynamics = eqx.combine(stepped(trained, step, rate), frozen)
     state = state._replace(dynamics=dynamics, optimiser=optimiser, updates=state.updates + 1)
     if not dreams:
         return state, {"kl": kl}

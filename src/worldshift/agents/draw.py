@@ -25,7 +25,7 @@ from worldshift.data.replay import Batch
 from worldshift.maths import categorical_kl, soft_cross_entropy
 from worldshift.models.draw import SIZES, Draw, Latent, Seen
 from worldshift.models.rssm import Rssm
-from worldshift.nn import Precision, with_precision
+from worldshift.nn import Precision, stepped, with_precision
 
 
 @dataclass(frozen=True)
@@ -167,8 +167,7 @@ def update(
 
     (_, (seen, logs)), grad = eqx.filter_value_and_grad(loss, has_aux=True)(state.model)
     step, model_opt = _model_adam(config).update(grad, state.model_opt)
-    slowed = lambda step: jax.tree.map(lambda change: rate * change, step)  # noqa: E731
-    model = eqx.apply_updates(state.model, slowed(step))
+    model = stepped(state.model, step, rate)
     frozen = with_precision(model, config.precision)
     start = pick(jax.lax.stop_gradient(seen.latent), config.starts, k_starts)
 
@@ -189,7 +188,7 @@ def update(
 
         spread, grad = eqx.filter_value_and_grad(ensemble_loss)(ensemble)
         step, ensemble_opt = _ensemble_adam(config).update(grad, state.ensemble_opt)
-        ensemble = eqx.apply_updates(ensemble, slowed(step))
+        ensemble = stepped(ensemble, step, rate)
         judges = with_precision(ensemble, config.precision)
 
         def curious(dream: Dream) -> Array:

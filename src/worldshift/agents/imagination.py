@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from worldshift.maths import gaussian_log_prob, lambda_returns, soft_cross_entropy, two_hot_inverse
 from worldshift.models.draw import SIZES, Draw, Latent, mlp
-from worldshift.nn import MLP, Precision, with_precision
+from worldshift.nn import MLP, Precision, stepped, with_precision
 
 
 @runtime_checkable
@@ -195,8 +195,8 @@ def improve(
     critic_grad = eqx.filter_grad(critic_loss)(state.nets.critic)
     actor_step, actor_state = actor_opt.update(actor_grad, state.actor_opt)
     critic_step, critic_state = critic_opt.update(critic_grad, state.critic_opt)
-    actor = eqx.apply_updates(state.nets.actor, jax.tree.map(lambda step: rate * step, actor_step))
-    critic = eqx.apply_updates(state.nets.critic, jax.tree.map(lambda step: rate * step, critic_step))
+    actor = stepped(state.nets.actor, actor_step, rate)
+    critic = stepped(state.nets.critic, critic_step, rate)
     follow = lambda old, new: old + config.slow_rate * (new - old) if eqx.is_array(old) else old  # noqa: E731
     logs = {"return": jnp.mean(returns), "value": jnp.mean(value), "entropy": entropy, "paid": jnp.mean(paid)}
     new = ActorCriticState(

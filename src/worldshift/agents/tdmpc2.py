@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 from worldshift.data.replay import Batch
 from worldshift.maths import soft_cross_entropy
 from worldshift.models.latent import HIGH, LOW, HeadPair, WorldModel
-from worldshift.nn import MLP, Precision, with_precision
+from worldshift.nn import MLP, Precision, stepped, with_precision
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def update(
     grads, _ = _split(with_precision(grads, "float32"))
     updates, model_opt = model_optimiser.update(grads, state.model_opt)
     logs = parts | {"loss": total, "grad_norm": optax.tree.norm(grads)}
-    new = eqx.apply_updates(state.model, _scaled(updates, rate))
+    new = stepped(state.model, updates, rate)
 
     model, rolled = with_precision(new, config.precision), jax.lax.stop_gradient(rolled)
     loss_and_grad = eqx.filter_value_and_grad(policy_loss, has_aux=True)
@@ -220,15 +220,11 @@ def update(
         model.policy_head, model, rolled, state.q_scale, config, k_policy
     )
     updates, policy_opt = policy_optimiser.update(with_precision(grads, "float32"), state.policy_opt)
-    new = eqx.tree_at(lambda m: m.policy_head, new, eqx.apply_updates(new.policy_head, _scaled(updates, rate)))
+    new = eqx.tree_at(lambda m: m.policy_head, new, stepped(new.policy_head, updates, rate))
 
     target = jax.tree.map(lambda old, online: old + config.tau * (online - old), state.target_q, new.q_heads)
     logs |= seen | {"policy_loss": objective}
     return LearnerState(new, target, q_scale, model_opt, policy_opt, state.updates + 1), logs
-
-
-def _scaled(updates: PyTree, rate: Float[Array, ""] | float) -> PyTree:
-    return jax.tree.map(lambda leaf: rate * leaf, updates)
 
 
 @eqx.filter_jit(donate="none")

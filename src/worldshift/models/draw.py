@@ -239,9 +239,11 @@ class Draw(eqx.Module):
 
     def decode(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B O"]:
         """The observation that a latent stands for."""
-        image, vector = jnp.split(self.decoder(z), [self.image_dim], axis=-1)
-        obs = jnp.concatenate([255 * image, self.scale * symexp(vector)], axis=-1) + self.centre
-        return obs.at[..., : self.image_dim].set(jnp.clip(obs[..., : self.image_dim], 0, 255))
+        (image, vector), (backdrop, centre) = (
+            jnp.split(x, [self.image_dim], axis=-1) for x in (self.decoder(z), self.centre)
+        )
+        image = jnp.clip(backdrop + 255 * image, 0, 255)
+        return jnp.concatenate([image, centre + self.scale * symexp(vector)], axis=-1)
 
     def reward(self, z: Float[Array, "*B Z"]) -> Float[Array, "*B"]:
         """Reward of arriving in a latent."""

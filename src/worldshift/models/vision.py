@@ -2,7 +2,7 @@
 
 `conv` has the shapes of DreamerV3 (arXiv 2301.04104) as ReDRAW uses it (arXiv 2504.02252). `patch` is ours, for CPUs,
 where convolutions are ten times slower: one linear map shared by all patches of 8 x 8, and a layer over all of them.
-Images are flat rows of 64 * 64 * 3 numbers from -0.5 to 0.5, the top row first.
+Images are flat rows of 64 * 64 * 3 numbers, differences from a mean image in units of the full range, top row first.
 """
 
 from typing import Literal, NamedTuple

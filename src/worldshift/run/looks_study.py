@@ -68,13 +68,12 @@ class LooksStudy:
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each severity and seed: mean return of the episodes, and the error on the same episodes."""
         found, config = zoo.load_dreamer(agent)
+        task, count = config["training"]["task"], self.episodes
         rows: list[dict[str, Any]] = []
         for severity, shift in zip(self.severities, dict(self.looks)[method], strict=True):
             for seed in self.seeds:
-                asked = RecordConfig(
-                    config["training"]["task"], shift, 500 * self.episodes, "policy", rewards=True, seed=seed
-                )
-                lived = list(record(replace(asked, num_envs=self.episodes), acting(found, seed)))
+                asked = RecordConfig(task, shift, 500 * count, "policy", rewards=True, seed=seed, num_envs=count)
+                lived = list(record(asked, acting(found, seed)))
                 seen = offline.observe(found.model, ((e.seen, e.action) for e in lived), LENGTH)
                 error = offline.held_out_kl(found.model, seen, jax.random.key(seed), LENGTH)
                 paid = np.mean([np.sum(e.reward) for e in lived if e.reward is not None])

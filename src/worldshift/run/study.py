@@ -244,7 +244,7 @@ def run_study(
         raise ValueError(f"{study.name} has no method {unknown[0]!r}; it has {', '.join(study.methods)}.")
     if not study.pairs:
         raise ValueError(f"{study.name} cannot be run: {' and '.join(study.agents)} was not trained yet.")
-    shipped = {agent: zoo.fingerprint(zoo.find(agent)) for agent, _ in study.pairs}
+    shipped = {agent: zoo.fingerprint(zoo.find(agent)) for agent in dict.fromkeys(agent for agent, _ in study.pairs)}
     path = out / f"{study.name}.jsonl"
     header, rows = ({}, []) if fresh or not path.exists() else read_rows(path)
     header = _continued(header, study, shipped, path)
