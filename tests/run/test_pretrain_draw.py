@@ -12,7 +12,7 @@ from worldshift import checkpoint
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw import DrawConfig, load_draw
 from worldshift.agents.imagination import ActorCriticConfig
-from worldshift.data.episodes import Episodes
+from worldshift.data.episodes import Episodes, load_episodes, save_episodes
 from worldshift.models.rssm import Rssm
 from worldshift.run.adapt_offline import adapt_offline
 from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
@@ -142,6 +142,27 @@ def test_a_training_begins_from_another_agent(run, tmp_path):
     assert eqx.tree_equal(agent, theirs)
     with pytest.raises(ValueError, match="another body"):
         pretrain_draw(replace(same, task="reacher-easy"), tmp_path / "other")
+
+
+def test_what_was_recorded_is_learned_from_too(tmp_path):
+    """Episodes with rewards are in the replay from the beginning, and once only; others are refused in a sentence."""
+
+    def recorded(name, task="pendulum-swingup", rewards=True):
+        save_episodes(tmp_path / name, record(RecordConfig(task, None, 700, "random", rewards=rewards), None), {})
+        return str(tmp_path / name)
+
+    config = replace(CONFIG, agent_steps=2000, data=recorded("data"))
+    out, steps = tmp_path / "run", []
+    pretrain_draw(config, out, stop_after=1000)
+    pretrain_draw(config, out, report=lambda done, row: steps.append(done))
+    assert steps == [2000]
+    replay, _ = checkpoint.load(out / "state", kind="training", part="replay")
+    assert replay["lengths"].tolist() == [500, 200, 500, 500, 500, 500]
+    np.testing.assert_array_equal(replay["obs"][:501], load_episodes(tmp_path / "data").episodes[0].obs)
+    with pytest.raises(ValueError, match="has no rewards"):
+        pretrain_draw(replace(config, data=recorded("bare", rewards=False)), tmp_path / "a")
+    with pytest.raises(ValueError, match="6 observations and 2 actions, the task 3 and 1"):
+        pretrain_draw(replace(config, data=recorded("arm", "reacher-easy")), tmp_path / "b")
 
 
 def test_who_collects(tmp_path):

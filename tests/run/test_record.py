@@ -1,5 +1,7 @@
 """Recordings for offline adaptation: the same seed gives the same bytes, and every behaviour is what it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -63,6 +65,24 @@ def test_the_target_is_what_is_recorded():
 def test_rewards_are_kept_when_asked_for():
     (episode,) = record(RecordConfig("pendulum-swingup", None, 500, "policy", rewards=True, num_envs=1), steady)
     assert episode.reward is not None and set(np.unique(episode.reward)) <= {0.0, 1.0}
+
+
+@pytest.mark.usefixtures("seen")
+def test_an_agent_of_states_acts_while_images_are_recorded():
+    """The same moments, once as they are and once as a camera sees them."""
+    shown = []
+
+    def act(obs, t):
+        shown.append(obs)
+        return np.sin(3 * obs[:, :1])
+
+    plain = RecordConfig("pendulum-swingup", None, 40, "policy", num_envs=1, seed=1)
+    pictured = replace(plain, task="pixels:pendulum-swingup", from_states=True)
+    (states,), (pictures,) = record(plain, act), record(pictured, act)
+    np.testing.assert_array_equal(np.concatenate(shown[:41]), states.obs)
+    np.testing.assert_array_equal(pictures.action, states.action)
+    assert pictures.image is not None and pictures.image.shape == (41, 64, 64, 3)
+    np.testing.assert_allclose(pictures.obs, states.obs[:, 2:], atol=1e-6)
 
 
 def test_the_four_pairs():

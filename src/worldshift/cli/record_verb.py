@@ -7,6 +7,7 @@ import tyro
 
 from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.data.episodes import load_episodes, save_episodes
+from worldshift.envs import PIXELS
 from worldshift.run.appraisal import acting
 from worldshift.run.record import Behaviour, RecordConfig, record
 from worldshift.zoo import load_dreamer
@@ -21,7 +22,8 @@ class Verb:
     agent: str | None = None
     """Who acts: a shipped DRAW agent or the directory of a run; not needed for random actions."""
     task: str | None = None
-    """What is recorded; by default the agent's own task."""
+    """What is recorded; by default the agent's own task. An agent of states can act while images are recorded:
+    `pixels:` before its task."""
     shift: str | None = None
     """What is different in the target: a line of JSON with a shift."""
     transitions: int = 40_000
@@ -42,7 +44,8 @@ class Verb:
         if task is None:
             raise ValueError("say what to record: --task, or --agent with a task of its own.")
         shift = shift_from(self.shift) if self.shift else None
-        config = RecordConfig(task, shift, self.transitions, self.behaviour, self.rewards, self.seed)
+        from_states = about is not None and task == PIXELS + about["training"]["task"]
+        config = RecordConfig(task, shift, self.transitions, self.behaviour, from_states, self.rewards, self.seed)
         act = acting(agent, self.seed) if agent else None
         described = {
             "task": task,

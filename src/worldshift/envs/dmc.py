@@ -156,6 +156,10 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         if self._camera:
             frame = self._camera.frame(self.data).ravel()
             return np.concatenate([frame, self._physics.velocity()], dtype=np.float32)
+        return self.state()
+
+    def state(self) -> Float32[np.ndarray, " S"]:
+        """The task's own vector as it is now, whatever is observed."""
         obs = self._task.get_observation(self._physics)
         if len(self._wrapped) and np.array_equal(obs.get("position", ()), self.data.qpos):
             angle = obs["position"][self._wrapped]

@@ -229,6 +229,21 @@ OFFLINE_STUDIES = (
         updates=3000,
         seeds=SEEDS,
     ),
+    OfflineStudy(
+        "offline-long",
+        "ten times the updates that the residual needs on the pendulum: who overfits",
+        (DREAMERS[0], DREAMERS[2]),
+        (
+            *_BOUNDS,
+            Case("residual", _ONE),
+            Case("finetune of the dynamics", _DYNAMICS),
+            Case("replacement", _REPLACEMENT),
+            Case("finetune of everything", _EVERYTHING),
+        ),
+        updates=20_000,
+        seeds=SEEDS[:2],
+        measure_every=1000,
+    ),
 )
 
 

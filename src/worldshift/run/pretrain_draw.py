@@ -20,6 +20,7 @@ from worldshift import zoo
 from worldshift.agents import draw
 from worldshift.agents.draw import MODELS, DrawAgent, DrawConfig, Memory
 from worldshift.agents.imagination import ActorCritic
+from worldshift.data.episodes import load_episodes
 from worldshift.data.replay import Replay
 from worldshift.maths import annealed
 from worldshift.models.draw import Draw
@@ -43,6 +44,8 @@ class PretrainDrawConfig:
     """A shift that acts all the time, as JSON: an oracle of the target, or with random parameters one draw per body."""
     begin_from: str | None = None
     """A DRAW agent, shipped or a path, whose model and policy training begins with, instead of anew."""
+    data: str | None = None
+    """A folder of recorded episodes of this task, with rewards: they are in the replay from the beginning."""
     model: Literal["draw", "rssm"] = "draw"
     """The world model: ReDRAW's without recurrence, or DreamerV3's recurrent one (the baseline)."""
     size: Preset = "tiny"
@@ -62,7 +65,8 @@ class PretrainDrawConfig:
     """Share of the environments in which the task's own policy collects beside the explorer (0: none, as published):
     it meets what its dreams promised."""
     standardise: bool = True
-    """Observations in units of their spread during the random rounds; otherwise as they are (as published)."""
+    """Observations in units of their spread during the random rounds, and images relative to the mean one; otherwise as
+    they are (as published)."""
     buffer: int = 1_000_000
     eval_every: int = 16_000
     """Decisions between evaluations (rounded up to whole rounds)."""
@@ -123,7 +127,8 @@ def pretrain_draw(
         stop_after: save and leave once this many decisions are done.
 
     Raises:
-        ValueError: the environment is unusable, or `out` holds a run of another configuration.
+        ValueError: the environment is unusable, `config.data` does not fit it or has no rewards, or `out` holds a run
+            of another configuration.
     """
     return _Run(config, Path(out), resume).drive(report, stop_after)
 
@@ -154,6 +159,21 @@ class _Run(TrainingRun):
         batch_bytes = 4 * obs_dim * config.learner.batch * config.learner.length
         self.per_dispatch = min(config.updates_per_dispatch, max(1, DISPATCH_BYTES // batch_bytes))
         self.begin(resume)
+        if config.data is not None and not self.rounds:
+            self._remember(config.data, obs_dim)
+
+    def _remember(self, folder: str, obs_dim: int) -> None:
+        """Puts what was recorded into the replay."""
+        for number, episode in enumerate(load_episodes(folder, pixels=self.state.model.pixels).episodes):
+            if episode.reward is None:
+                raise ValueError(f"data: episode {number} of {folder} has no rewards; record them, with --rewards.")
+            found, wanted = (episode.seen.shape[1], episode.action.shape[1]), (obs_dim, self.action_dim)
+            if found != wanted:
+                raise ValueError(
+                    f"data: {folder} has {found[0]} observations and {found[1]} actions, the task {wanted[0]} and "
+                    f"{wanted[1]}: record it with --task {self.config.task}."
+                )
+            self.replay.add(episode.seen, episode.action, episode.reward, episode.terminated)
 
     def _take_over(self, name: str) -> None:
         """Model and task policy of another agent; optimisers and explorer begin anew."""

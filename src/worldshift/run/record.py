@@ -48,6 +48,8 @@ class RecordConfig:
     transitions: int = 40_000
     behaviour: Behaviour = "mixed"
     """`policy`: as it acts; `mixed`: half of the episodes with bursts of noise; `random`: uniform actions."""
+    from_states: bool = False
+    """Who acts sees the task's own vector, while images of the same moments are recorded."""
     rewards: bool = False
     seed: int = 0
     num_envs: int = 16
@@ -107,7 +109,8 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
         else:
             assert act is not None
             burst = noisy & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
-            action = np.where(burst[:, None], noise(), act(obs, now + t))
+            shown = np.stack([env.unwrapped.state() for env in batch.envs]) if config.from_states else obs
+            action = np.where(burst[:, None], noise(), act(shown, now + t))
         action = np.asarray(action, np.float32)
         step = batch.step(action)
         over = alive & (step.terminated | step.truncated)
