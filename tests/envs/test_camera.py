@@ -1,9 +1,12 @@
 """What a camera sees: the body, from the right side up, and changes of its looks."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
+from worldshift import envs
 from worldshift.envs import camera
 from worldshift.models.vision import PIXELS
 
@@ -21,6 +24,24 @@ def test_the_same_state_gives_the_same_frame(seen):
     first, again = seen.reset(seed=3)[0], seen.reset(seed=3)[0]
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - seen.reset(seed=4)[0])[:PIXELS].max() > 20
+
+
+@pytest.mark.usefixtures("seen")
+def test_side_by_side_each_body_is_seen_by_its_own_camera():
+    """Cameras share one OpenGL context: none may draw into another's frame."""
+    makers = [partial(envs.make, "pixels:pendulum-swingup", headroom=1.0)] * 3
+    batch, alone = envs.BatchEnv(makers), [envs.BatchEnv(makers[:1]) for _ in makers]
+    try:
+        first = batch.reset([1, 2, 3])
+        np.testing.assert_array_equal(first, np.concatenate([one.reset([i + 1]) for i, one in enumerate(alone)]))
+        pushes = np.array([[1.0], [-1.0], [0.0]])
+        for _ in range(5):
+            step, steps = batch.step(pushes), [one.step(pushes[i : i + 1]) for i, one in enumerate(alone)]
+            np.testing.assert_array_equal(step.obs, np.concatenate([s.obs for s in steps]))
+        assert np.abs(step.obs[0] - step.obs[1])[:PIXELS].max() > 20
+    finally:
+        for each in (batch, *alone):
+            each.close()
 
 
 def test_up_is_up(seen):

@@ -38,7 +38,6 @@ class Camera:
         self._model, self._scene = model, mujoco.MjvScene(model, maxgeom=1000)
         self._target = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         quality.offsamples, quality.shadowsize = before
-        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._target)
         for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
             self._scene.flags[flag] = 0
         self._options, self._view = mujoco.MjvOption(), mujoco.MjvCamera()
@@ -49,6 +48,8 @@ class Camera:
         """What is seen now, the top row first."""
         every = mujoco.mjtCatBit.mjCAT_ALL
         mujoco.mjv_updateScene(self._model, data, self._options, None, self._view, every, self._scene)
+        # Cameras share the OpenGL context, which draws into whichever buffer was bound last, and reads from its own.
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._target)
         mujoco.mjr_render(self._area, self._scene, self._target)
         pixels = np.empty((SIZE, SIZE, 3), np.uint8)
         mujoco.mjr_readPixels(pixels, None, self._area, self._target)
