@@ -17,6 +17,7 @@ from worldshift.models.rssm import Rssm
 from worldshift.run.adapt_offline import adapt_offline
 from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
 from worldshift.run.record import RecordConfig, record
+from worldshift.run.rounds import saved_steps
 from worldshift.shifts import ActionSign
 
 BEHAVIOUR = ActorCriticConfig(horizon=3)
@@ -160,7 +161,8 @@ def test_what_was_recorded_is_learned_from_too(tmp_path):
     assert replay["lengths"].tolist() == [500, 200, 500, 500, 500, 500]
     np.testing.assert_array_equal(replay["obs"][:501], load_episodes(tmp_path / "data").episodes[0].obs)
     with pytest.raises(ValueError, match="has no rewards"):
-        pretrain_draw(replace(config, data=recorded("bare", rewards=False)), tmp_path / "a")
+        pretrain_draw(replace(config, data=recorded("bare", rewards=False)), out, resume=False)
+    assert saved_steps(out) == 2000, "what was there is not thrown away for data that cannot be used"
     with pytest.raises(ValueError, match="6 observations and 2 actions, the task 3 and 1"):
         pretrain_draw(replace(config, data=recorded("arm", "reacher-easy")), tmp_path / "b")
 

@@ -27,7 +27,7 @@ from worldshift.models.draw import Draw
 from worldshift.run import pairs
 from worldshift.run.appraisal import acting
 from worldshift.run.evaluate import evaluate
-from worldshift.run.rounds import Lives, Report, TrainingRun
+from worldshift.run.rounds import Lives, Report, TrainingRun, saved_steps
 from worldshift.shifts import Shift
 
 Preset = Literal["tiny", "small", "paper"]
@@ -158,22 +158,23 @@ class _Run(TrainingRun):
         self.per_round = self.length * config.num_envs
         batch_bytes = 4 * obs_dim * config.learner.batch * config.learner.length
         self.per_dispatch = min(config.updates_per_dispatch, max(1, DISPATCH_BYTES // batch_bytes))
-        self.begin(resume)
-        if config.data is not None and not self.rounds:
+        if config.data is not None and not (resume and saved_steps(out)):
             self._remember(config.data, obs_dim)
+        self.begin(resume)
 
     def _remember(self, folder: str, obs_dim: int) -> None:
         """Puts what was recorded into the replay."""
         for number, episode in enumerate(load_episodes(folder, pixels=self.state.model.pixels).episodes):
             if episode.reward is None:
                 raise ValueError(f"data: episode {number} of {folder} has no rewards; record them, with --rewards.")
-            found, wanted = (episode.seen.shape[1], episode.action.shape[1]), (obs_dim, self.action_dim)
+            obs = episode.seen
+            found, wanted = (obs.shape[1], episode.action.shape[1]), (obs_dim, self.action_dim)
             if found != wanted:
                 raise ValueError(
                     f"data: {folder} has {found[0]} observations and {found[1]} actions, the task {wanted[0]} and "
                     f"{wanted[1]}: record it with --task {self.config.task}."
                 )
-            self.replay.add(episode.seen, episode.action, episode.reward, episode.terminated)
+            self.replay.add(obs, episode.action, episode.reward, episode.terminated)
 
     def _take_over(self, name: str) -> None:
         """Model and task policy of another agent; optimisers and explorer begin anew."""
