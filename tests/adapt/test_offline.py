@@ -12,7 +12,7 @@ from worldshift.adapt import offline
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import Corrected, ResidualConfig
 from worldshift.agents import draw
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw import DrawAgent, load_draw, save_agent
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig
 from worldshift.models.draw import UNIMIX, Draw, Latent
 
@@ -81,6 +81,19 @@ def test_where_actor_and_critic_start(agent, start):
     assert bool(eqx.tree_equal(state.policy.nets.actor, agent.policy.actor)) == (start == "warm")
     fresh = offline.init(agent, replace(CONFIG, critic="fresh"), key=KEY)
     assert not eqx.tree_equal(fresh.policy.nets.critic, agent.policy.critic)
+
+
+def test_dreams_count_as_the_agents_critic_does(agent, tmp_path):
+    """Unless a discount is asked for; and what was adapted, stored and read again still knows."""
+    own = eqx.tree_at(lambda a: a.policy, agent, ActorCritic(agent.model, discount=0.9, key=KEY))
+    counted = {
+        given: offline.init(own, replace(CONFIG, policy=ActorCriticConfig(discount=given)), key=KEY).policy.nets
+        for given in (None, 0.97)
+    }
+    assert counted[None].discount == 0.9 and counted[0.97].discount == 0.97
+    assert OfflineConfig().policy.discount is None
+    save_agent(DrawAgent(own.model, counted[None]), tmp_path / "agent", {})
+    assert load_draw(tmp_path / "agent")[0].policy.discount == 0.9
 
 
 def test_dreams_start_where_little_is_paid(agent, target, monkeypatch):

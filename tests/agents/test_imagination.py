@@ -1,5 +1,6 @@
 """The actor-critic in dreams: on a known problem it finds what pays, by the published losses."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import equinox as eqx
@@ -122,6 +123,22 @@ def test_a_policy_has_the_published_range(model):
         np.testing.assert_allclose([mean[0, 0], std[0, 0]], [np.sign(bias), 0.1 if bias < 0 else 1.0], atol=1e-3)
     mean, std = nets.policy(jnp.zeros((1, model.latent_dim)))
     np.testing.assert_allclose(std, 0.9 / (1 + np.exp(-2)) + 0.1, rtol=1e-5)
+
+
+def test_a_reward_counts_less_the_later_it_comes(model, start):
+    """Every step of a dream pays 1, and a new critic expects nothing of what comes after it."""
+    for discount in (0.5, 0.9):
+        config = replace(CONFIG, discount=discount, lam=1.0)
+        state = imagination.init(model, config, key=jax.random.key(1))
+        ones, on = (lambda dream: jnp.ones(dream.action.shape[:2])), (lambda z: jnp.ones(z.shape[:-1]))
+        _, found = imagination.improve(state, model, start, ones, on, config, "float32", jax.random.key(2))
+        steps = np.arange(1, config.horizon + 1)
+        assert float(found["return"]) == pytest.approx(np.mean((1 - discount**steps) / (1 - discount)), rel=1e-4)
+
+
+def test_only_an_adaptation_leaves_the_discount_open(model):
+    with pytest.raises(ValueError, match="discount"):
+        imagination.init(model, replace(CONFIG, discount=None), key=jax.random.key(1))
 
 
 def test_what_comes_after_an_end_does_not_count(model, start):

@@ -141,6 +141,9 @@ def test_a_training_begins_from_another_agent(run, tmp_path):
     agent, _ = load_draw(pretrain_draw(same, tmp_path / "run"))
     theirs, _ = load_draw(run[0] / "agent")
     assert eqx.tree_equal(agent, theirs)
+    patient = replace(same, learner=replace(CONFIG.learner, task=replace(CONFIG.learner.task, discount=0.995)))
+    agent, _ = load_draw(pretrain_draw(patient, tmp_path / "patient"))
+    assert agent.policy.discount == 0.995 != theirs.policy.discount, "its own, not that of whom it begins from"
     with pytest.raises(ValueError, match="another body"):
         pretrain_draw(replace(same, task="reacher-easy"), tmp_path / "other")
 

@@ -6,7 +6,7 @@ once, as the encoder is frozen; windows, dreams and both updates are one compile
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
@@ -71,7 +71,7 @@ class OfflineConfig:
     what a policy has to learn."""
     held_out: float = 0.1
     """Share of the episodes that is only measured on."""
-    policy: ActorCriticConfig = field(default_factory=ActorCriticConfig)
+    policy: ActorCriticConfig = field(default_factory=lambda: ActorCriticConfig(discount=None))
     anneal: float = 0.5
     """Last share of the updates over which the learning rates fall linearly to a tenth (0: never)."""
     average: float = 0.005
@@ -152,7 +152,8 @@ def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> Offli
         dynamics: Any = Corrected(model, config.residual, replace=config.trains == "replacement", key=k_dynamics)
     else:
         dynamics = model
-    policy = imagination.init(model, config.policy, key=k_policy)
+    counting = agent.policy.discount if config.policy.discount is None else config.policy.discount
+    policy = imagination.init(model, replace(config.policy, discount=counting), key=k_policy)
     if config.actor != "fresh":
         known = agent.policy.actor
         if config.actor == "head":

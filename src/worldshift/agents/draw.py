@@ -312,6 +312,7 @@ def save_agent(
         "action_dim": agent.model.action_dim,
         "episodic": agent.model.continue_head is not None,
         "pixels": agent.model.pixels,
+        "discount": agent.policy.discount,
         "training": dict(training),
     }
     tree = {"model": eqx.filter(agent.model, eqx.is_array), "policy": eqx.filter(agent.policy, eqx.is_array)}
@@ -333,7 +334,7 @@ def load_draw(path: str | os.PathLike[str]) -> tuple[DrawAgent, dict[str, Any]]:
         names = ("obs_dim", "action_dim", "size", "episodic", "pixels")
         kind = MODELS[config.get("model", "draw")]
         model = kind(**{name: config[name] for name in names}, key=key)
-        return DrawAgent(model, ActorCritic(model, key=key))
+        return DrawAgent(model, ActorCritic(model, discount=config.get("discount", 0.99), key=key))
 
     skeleton = eqx.filter_eval_shape(build, jax.random.key(0))
     arrays, static = eqx.partition(skeleton, lambda leaf: isinstance(leaf, jax.ShapeDtypeStruct))

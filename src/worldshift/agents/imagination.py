@@ -34,7 +34,8 @@ class ActorCriticConfig:
     """ReDRAW's numbers are the preset `paper` of the learner; these are for small networks."""
 
     horizon: int = 15
-    discount: float = 0.99
+    discount: float | None = 0.99
+    """None, in an adaptation alone: what the source's critic counts with."""
     lam: float = 0.95
     entropy_weight: float = 3e-4
     actor_lr: float = 6e-4
@@ -56,14 +57,16 @@ class ActorCritic(eqx.Module):
     critic: MLP
     span: float = eqx.field(static=True)
     action_dim: int = eqx.field(static=True)
+    discount: float = eqx.field(static=True)
+    """What the critic counts with."""
 
-    def __init__(self, model: Draw, *, key: PRNGKeyArray):
+    def __init__(self, model: Draw, *, discount: float = 0.99, key: PRNGKeyArray):
         k_actor, k_critic = jax.random.split(key)
         s, z = SIZES[model.size], model.latent_dim
         layers = max(s.head_layers, 2)
         self.actor = mlp(z, s.units, layers, 2 * model.action_dim, key=k_actor)
         self.critic = mlp(z, s.units, layers, s.bins, key=k_critic, last_scale=0.0)
-        self.span, self.action_dim = s.span, model.action_dim
+        self.span, self.action_dim, self.discount = s.span, model.action_dim, discount
 
     def policy(self, z: Float[Array, "*B Z"]) -> tuple[Float[Array, "*B A"], Float[Array, "*B A"]]:
         """Mean, in (-1, 1), and standard deviation, from 0.1 to 1."""
@@ -100,8 +103,14 @@ class Dream(NamedTuple):
 
 
 def init(model: Draw, config: ActorCriticConfig, *, key: PRNGKeyArray) -> ActorCriticState:
-    """An untrained policy."""
-    nets = ActorCritic(model, key=key)
+    """An untrained policy.
+
+    Raises:
+        ValueError: the discount is left open.
+    """
+    if config.discount is None:
+        raise ValueError("discount: only an adaptation can leave it to the agent; give a number, as 0.99.")
+    nets = ActorCritic(model, discount=config.discount, key=key)
     actor_opt, critic_opt = optimisers(config)
     return ActorCriticState(
         nets,
@@ -164,7 +173,7 @@ def improve(
     nets = with_precision(state.nets, precision)
     dream = imagine(dynamics, nets, start, config.horizon, key)
     z = dream.latent.z
-    discount = config.discount * goes_on(z)
+    discount = nets.discount * goes_on(z)
     value = nets.value(z)
     paid = reward(dream)
     returns = lambda_returns(paid, discount[1:], value, config.lam)

@@ -182,8 +182,10 @@ class _Run(TrainingRun):
         mine, theirs = (jax.tree.map(jnp.shape, eqx.filter(m, eqx.is_array)) for m in (state.model, agent.model))
         if jax.tree.structure(mine) != jax.tree.structure(theirs) or mine != theirs:
             raise ValueError(f"begin_from: {name} has another body or size than this training.")
-        task = state.task._replace(nets=agent.policy, slow=agent.policy.critic)
-        self.state = state._replace(model=agent.model, task=task, averaged=agent.policy)
+        known = agent.policy
+        nets = eqx.tree_at(lambda nets: (nets.actor, nets.critic), state.task.nets, (known.actor, known.critic))
+        task = state.task._replace(nets=nets, slow=known.critic)
+        self.state = state._replace(model=agent.model, task=task, averaged=nets)
 
     @property
     def warming(self) -> bool:
