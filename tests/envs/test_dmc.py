@@ -237,14 +237,15 @@ def test_no_display_no_gl_no_warning():
     assert run.returncode == 0 and run.stdout == "(8,)\n" and run.stderr == "", run.stderr
 
 
-def test_angles_of_free_hinges_within_a_turn():
-    """The shoulder of the reacher counts its turns, unless it is read as an encoder reads it."""
-    counted, wrapped = envs.make("reacher-easy"), envs.make("reacher-easy", wrap_angles=True)
+def test_free_hinges_as_cosine_and_sine():
+    """The shoulder of the reacher counts its turns, unless it is read as cosine and sine; the wrist has its limits."""
+    counted, circular = envs.make("reacher-easy"), envs.make("reacher-easy", cos_sin_angles=True)
     rows = []
-    for env in (counted, wrapped):
+    for env in (counted, circular):
         env.reset(seed=0)
         rows.append([env.step(np.ones(2))[0] for _ in range(200)])
-    ours, theirs = np.asarray(rows[1]), np.asarray(rows[0])
-    assert np.abs(theirs[:, 0]).max() > 2 * np.pi and np.abs(ours[:, 0]).max() <= np.pi + 1e-6
-    np.testing.assert_allclose(np.exp(1j * ours[:, 0]), np.exp(1j * theirs[:, 0]), atol=1e-4)
-    np.testing.assert_allclose(ours[:, 1:], theirs[:, 1:], atol=1e-6)
+    theirs, ours = np.asarray(rows[0]), np.asarray(rows[1])
+    assert np.abs(theirs[:, 0]).max() > 2 * np.pi and ours.shape[1] == theirs.shape[1] + 1
+    np.testing.assert_allclose(ours[:, 0] + 1j * ours[:, 1], np.exp(1j * theirs[:, 0]), atol=1e-4)
+    np.testing.assert_allclose(ours[:, 2:], theirs[:, 1:], atol=1e-6)
+    assert circular.observation_space.shape == (7,)

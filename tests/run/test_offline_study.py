@@ -12,10 +12,11 @@ from worldshift import zoo
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.models.vision import PIXELS
+from worldshift.run import offline_study
 from worldshift.run.demo_residual import ResidualDemo, residual_demo
 from worldshift.run.dreams import POSES, dream, pictures
 from worldshift.run.findings import draw, findings
-from worldshift.run.offline_study import Case, OfflineStudy, agent_of, by_case, oracle_of, target_data
+from worldshift.run.offline_study import Case, OfflineStudy, agent_of, by_case, oracle_of, own_data, target_data
 from worldshift.run.pairs import PAIRS, pair_of
 from worldshift.run.protocol import read_rows
 from worldshift.run.study import STUDIES, run_study
@@ -73,6 +74,25 @@ def test_failures_are_recorded_by_the_agent_of_the_source():
     for one, other in zip(both.episodes, ours.episodes, strict=False):
         np.testing.assert_array_equal(one.obs, other.obs)
     assert target_data(PENDULUM, "failures", 1, 600) is both
+
+
+def test_half_of_the_data_is_recorded_by_what_was_adapted_to_the_other_half(monkeypatch):
+    real, given = offline_study.adapt_seeds, []
+
+    def watched(source, data, *args, **kwargs):
+        given.append((source, data[0]))
+        found = real(source, data, *args, **kwargs)
+        given.append(found[0].agent)
+        return found
+
+    monkeypatch.setattr(offline_study, "adapt_seeds", watched)
+    case = Case("own", SMALL, transitions=1000, recordings=2)
+    rows, _ = replace(STUDY, cases=(case,), seeds=(1,)).run_pair(AGENT, "own", lambda _: None)
+    (source, first), adapted, (again, both), _ = given
+    assert source is again and rows[0]["curve"]["updates"] == [0, 2, 4]
+    assert (first.transitions, both.transitions) == (500, 1000) and both.episodes[:5] == first.episodes
+    theirs = own_data(PENDULUM, adapted, 10_001, 500, 100)
+    np.testing.assert_array_equal(both.episodes[5].action, theirs.episodes[0].action)
 
 
 def test_agents_that_were_not_trained_are_left_out():

@@ -166,7 +166,7 @@ def test_what_was_recorded_is_learned_from_too(tmp_path):
     with pytest.raises(ValueError, match="has no rewards"):
         pretrain_draw(replace(config, data=recorded("bare", rewards=False)), out, resume=False)
     assert saved_steps(out) == 2000, "what was there is not thrown away for data that cannot be used"
-    with pytest.raises(ValueError, match="6 observations and 2 actions, the task 3 and 1"):
+    with pytest.raises(ValueError, match="7 observations and 2 actions, the task 3 and 1"):
         pretrain_draw(replace(config, data=recorded("arm", "reacher-easy")), tmp_path / "b")
 
 

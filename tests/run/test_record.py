@@ -107,3 +107,14 @@ def test_reward_is_that_of_the_last_control_step():
     env = pairs.make("cartpole-balance")
     env.reset(seed=0)
     assert env.step(np.zeros(1))[1] <= 1.0
+
+
+def test_short_episodes_begin_more_often():
+    """Each begins with a start pose of its own, and the transitions asked for come together all the same."""
+    found = list(record(replace(CONFIG, transitions=230, length=50), steady))
+    assert [len(e.action) for e in found] == [50, 50, 50, 50, 30] and not any(e.terminated for e in found)
+    assert len({float(e.obs[0, 0]) for e in found}) == 5
+    whole = next(record(replace(CONFIG, length=None), steady))
+    assert len(next(record(replace(CONFIG, length=9000), steady)).action) == len(whole.action) == 500
+    with pytest.raises(ValueError, match="length must be at least 1"):
+        replace(CONFIG, length=0)

@@ -63,6 +63,8 @@ class OfflineConfig:
     lead: int = 500
     """Updates of the dynamics alone, before the policy's begin (0: both from the start, as published): what a policy
     learns in dreams that are still wrong, it does not easily forget."""
+    lead_rate: float = 10.0
+    """Factor on the learning rate meanwhile: what has to be turned round is turned at once, and then refined."""
     starts: int = 64
     """Latents of a batch that dreams start from."""
     starts_from: Literal["unpaid", "all"] = "unpaid"
@@ -84,8 +86,11 @@ class OfflineConfig:
         for name, least in (("batch", 1), ("starts", 1), ("length", 2), ("lead", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if not 0 <= self.anneal <= 1 or not 0 < self.average <= 1:
-            raise ValueError("anneal is a share of the updates, between 0 and 1; average a rate above 0, at most 1.")
+        if not 0 <= self.anneal <= 1 or not 0 < self.average <= 1 or self.lead_rate <= 0:
+            raise ValueError(
+                "anneal is a share of the updates, between 0 and 1; average a rate above 0, at most 1; "
+                "lead_rate above 0."
+            )
 
 
 class Target(NamedTuple):

@@ -30,6 +30,8 @@ class Verb:
     """Decisions in all."""
     behaviour: Behaviour = "mixed"
     """`policy`: the agent as it acts; `mixed`: half of the episodes with bursts of noise; `random`: uniform actions."""
+    length: int | None = None
+    """Decisions of an episode at most (by default the task's own length): shorter ones show more of what comes first."""
     rewards: bool = False
     """Keep the rewards too; adaptation never reads them."""
     seed: int = 0
@@ -45,13 +47,16 @@ class Verb:
             raise ValueError("say what to record: --task, or --agent with a task of its own.")
         shift = shift_from(self.shift) if self.shift else None
         from_states = about is not None and task == PIXELS + about["training"]["task"]
-        config = RecordConfig(task, shift, self.transitions, self.behaviour, from_states, self.rewards, self.seed)
+        config = RecordConfig(
+            *(task, shift, self.transitions, self.behaviour, self.length, from_states, self.rewards, self.seed)
+        )
         act = acting(agent, self.seed) if agent else None
         described = {
             "task": task,
             "shift": shift.to_dict() if shift else None,
             "agent": self.agent,
             "behaviour": self.behaviour,
+            "length": self.length,
             "seed": self.seed,
         }
         with progress(self.transitions, f"recording {task}") as told:

@@ -42,14 +42,14 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         episode_steps: int | None = None,
         headroom: float = 2.0,
         reward: Literal["sum", "last"] = "sum",
-        wrap_angles: bool = False,
+        cos_sin_angles: bool = False,
         observation: Literal["state", "pixels"] = "state",
     ):
         """`task` as `walker-walk`; `episode_steps` in agent steps (default: the task's 1000 control steps).
 
         `reward` of an agent step: the sum over its control steps, or the last one's (ReDRAW's protocol).
-        `wrap_angles`: where a task shows its joint positions as they are (`reacher`), hinges that turn freely are read
-        within (-pi, pi], as an encoder on the joint reads them; otherwise they count their turns.
+        `cos_sin_angles`: where a task shows its joint positions as they are (`reacher`), a hinge that turns freely is
+        read as cosine and sine, side by side in its place; otherwise it counts its turns.
         `observation`: the task's own vector, or what the first camera sees (64 * 64 * 3 intensities from 0 to 255) and
         then the generalised velocities, which one frame does not show (ReDRAW).
 
@@ -96,7 +96,7 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
         self.model.actuator_ctrlrange[:] = self._centre[:, None] + self._half[:, None] * [-headroom, headroom]
         self.action_space = spaces.Box(-headroom, headroom, self._half.shape, np.float32)
         free = (self.model.jnt_type == mujoco.mjtJoint.mjJNT_HINGE) & (self.model.jnt_limited == 0)
-        self._wrapped = self.model.jnt_qposadr[free] if wrap_angles else np.zeros(0, int)
+        self._free_hinges = self.model.jnt_qposadr[free] if cos_sin_angles else np.zeros(0, int)
         self.pixels = observation == "pixels"
         self._camera = Camera(self.model) if self.pixels else None
         dim = self._observe().size
@@ -161,9 +161,10 @@ class DmcEnv(gymnasium.Env[np.ndarray, np.ndarray]):
     def state(self) -> Float32[np.ndarray, " S"]:
         """The task's own vector as it is now, whatever is observed."""
         obs = self._task.get_observation(self._physics)
-        if len(self._wrapped) and np.array_equal(obs.get("position", ()), self.data.qpos):
-            angle = obs["position"][self._wrapped]
-            obs["position"][self._wrapped] = np.pi - (np.pi - angle) % (2 * np.pi)
+        if len(self._free_hinges) and np.array_equal(obs.get("position", ()), self.data.qpos):
+            angle = obs["position"]
+            parts = [[np.cos(x), np.sin(x)] if joint in self._free_hinges else [x] for joint, x in enumerate(angle)]
+            obs["position"] = np.concatenate(parts)
         return self._flat(obs)
 
     @staticmethod

@@ -119,7 +119,7 @@ def adapt_seeds(
     while done < updates:
         dreams = done >= lead
         count = min(DISPATCH, (updates if dreams else lead) - done, measure_every - done % measure_every)
-        rate = annealed(done / updates, config.anneal)
+        rate = annealed(done / updates, config.anneal) * (1.0 if dreams else config.lead_rate)
         keys = _folded(k_run, done)
         state, logs = _each(offline.update_many, (state, target, keys), agent.model, config, count, rate, dreams)
         done += count

@@ -29,6 +29,8 @@ Measured = Literal["source", "oracle", "randomised"]
 Recording = Behaviour | Literal["failures"]
 """What is recorded in the target; `failures`: seven parts mixed, and three parts what the source's own agent does
 there, with bursts of noise as well."""
+EPISODE = 100
+"""Decisions of a recorded episode: shorter ones show more of how the oracle gets where it is paid."""
 LATE = 3
 """Measurements at the end of a curve whose mean is reported: single ones swing."""
 
@@ -47,6 +49,10 @@ class Case:
     """Of the agent with the recurrent model, `rssm-<task>-<seed>`, instead."""
     data: Recording = "mixed"
     transitions: int = 40_000
+    length: int | None = EPISODE
+    """Decisions of an episode of the data at most."""
+    recordings: int = 1
+    """Equal parts of the data: the first as above, every further one by what was adapted to those before it."""
 
 
 @dataclass(frozen=True)
@@ -137,11 +143,19 @@ class OfflineStudy:
         """The curve of each seed; on a GPU all seeds side by side, on a CPU one after another."""
         together = jax.default_backend() != "cpu"
         curves: list[list[dict[str, float]]] = []
+        part = case.transitions // case.recordings
         for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
             past = len(curves) * self.updates
+            data = [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group]
+            for number in range(1, case.recordings):
+                first = adapt_seeds(source, data, config, updates=max(self.updates // 2, config.lead + 1), seeds=group)
+                data = [
+                    had + own_data(pair, each.agent, seed + 10_000 * number, part, case.length)
+                    for had, each, seed in zip(data, first, group, strict=True)
+                ]
             found = adapt_seeds(
                 source,
-                [target_data(pair, case.data, seed).first(case.transitions) for seed in group],
+                data,
                 config,
                 updates=self.updates,
                 seeds=group,
@@ -204,6 +218,8 @@ OFFLINE_STUDIES = (
             Case("residual, 40,000 expert", _ONE, data="policy"),
             Case("residual, 40,000 random", _ONE, data="random"),
             Case("residual, 40,000 with failures", _ONE, data="failures"),
+            Case("residual, 40,000 in whole episodes", _ONE, length=None),
+            Case("residual, half of 40,000 its own", _ONE, recordings=2),
             Case("finetune of the dynamics, 40,000 expert", _DYNAMICS, data="policy"),
         ),
         updates=3000,
@@ -266,16 +282,24 @@ def agent_of(case: Case, source: str) -> str:
 
 
 @lru_cache(maxsize=16)
-def target_data(pair: Pair, behaviour: Recording, seed: int, transitions: int = 40_000) -> Episodes:
+def target_data(
+    pair: Pair, behaviour: Recording, seed: int, transitions: int = 40_000, length: int | None = EPISODE
+) -> Episodes:
     """What the oracle of a pair records in the target, or random actions: a function of its arguments alone."""
     if behaviour == "failures":
-        own = RecordConfig(pair.task, pair.shift, 3 * transitions // 10, seed=seed + 10_000)
+        few = 3 * transitions // 10
         source, _ = zoo.load_dreamer(f"draw-{pair.task.replace(':', '-')}-1")
-        failed = Episodes(tuple(record(own, acting(source, seed))), {})
-        return target_data(pair, "mixed", seed, transitions - own.transitions) + failed
+        failed = own_data(pair, source, seed + 10_000, few, length)
+        return target_data(pair, "mixed", seed, transitions - few, length) + failed
     act = None if behaviour == "random" else acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
-    config = RecordConfig(pair.task, pair.shift, transitions, behaviour, seed=seed)
+    config = RecordConfig(pair.task, pair.shift, transitions, behaviour, length, seed=seed)
     return Episodes(tuple(record(config, act)), {})
+
+
+def own_data(pair: Pair, agent: DrawAgent, seed: int, transitions: int, length: int | None) -> Episodes:
+    """What an agent that is not the target's own records there, mixed."""
+    config = RecordConfig(pair.task, pair.shift, transitions, length=length, seed=seed)
+    return Episodes(tuple(record(config, acting(agent, seed))), {})
 
 
 class CaseSummary(NamedTuple):

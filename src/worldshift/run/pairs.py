@@ -2,7 +2,7 @@
 
 Protocol: action repeat 2, the last control step's reward, 500 decisions, so that 500 is the most there is. Actuators
 take what the policy gives and nothing beyond. Start poses and rewards are the same in source and target. Deviation:
-joints that turn freely are read within a turn.
+hinges that turn freely are read as cosine and sine where a task would count their turns.
 """
 
 from dataclasses import dataclass, replace
@@ -46,7 +46,7 @@ PAIRS = {
 def make(task: str, shift: Shift | None = None, seed: int = 0) -> gymnasium.Env:
     """A task under ReDRAW's protocol, shifted all the time where a shift is given."""
     options: dict[str, Any] = (
-        {"reward": "last", "wrap_angles": True} if not task.startswith("gym:") and task != "point-mass" else {}
+        {"reward": "last", "cos_sin_angles": True} if not task.startswith("gym:") and task != "point-mass" else {}
     )
     env = envs.make(task, headroom=1.0, **options)
     return env if shift is None else Shifted(env, shift, seed=seed)

@@ -48,6 +48,8 @@ class RecordConfig:
     transitions: int = 40_000
     behaviour: Behaviour = "mixed"
     """`policy`: as it acts; `mixed`: half of the episodes with bursts of noise; `random`: uniform actions."""
+    length: int | None = None
+    """Decisions of an episode at most (None: the task's own length): shorter ones show more of what comes first."""
     from_states: bool = False
     """Who acts sees the task's own vector, while images of the same moments are recorded."""
     rewards: bool = False
@@ -56,8 +58,8 @@ class RecordConfig:
 
     def __post_init__(self) -> None:
         """Refuses numbers that cannot be worked with."""
-        if self.transitions < 1 or self.num_envs < 1 or self.seed < 0:
-            raise ValueError("transitions and num_envs must be at least 1, and the seed at least 0.")
+        if min(self.transitions, self.num_envs, 1 if self.length is None else self.length) < 1 or self.seed < 0:
+            raise ValueError("transitions, num_envs and length must be at least 1, and the seed at least 0.")
 
 
 def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] | None = None) -> Iterator[Episode]:
@@ -73,7 +75,8 @@ def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] 
     if act is None and config.behaviour != "random":
         raise ValueError(f"recording {config.behaviour!r} data needs an agent; without one, record random actions.")
     first = pairs.make(config.task)
-    length = int(first.get_wrapper_attr("episode_steps"))
+    whole = int(first.get_wrapper_attr("episode_steps"))
+    length = min(whole, config.length or whole)
     first.close()
     batch = pairs.batch(config.task, config.shift, min(config.num_envs, -(-config.transitions // length)))
     rng, done, now = np.random.default_rng([config.seed, 21]), 0, 0
