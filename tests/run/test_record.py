@@ -111,10 +111,31 @@ def test_reward_is_that_of_the_last_control_step():
 
 def test_short_episodes_begin_more_often():
     """Each begins with a start pose of its own, and the transitions asked for come together all the same."""
-    found = list(record(replace(CONFIG, transitions=230, length=50), steady))
+    asked = []
+    found = list(record(replace(CONFIG, transitions=230, length=50), lambda obs, t: asked.append(t) or steady(obs, t)))
+    assert asked == 3 * [*range(50)], "whoever acts is told where an episode begins"
     assert [len(e.action) for e in found] == [50, 50, 50, 50, 30] and not any(e.terminated for e in found)
     assert len({float(e.obs[0, 0]) for e in found}) == 5
     whole = next(record(replace(CONFIG, length=None), steady))
     assert len(next(record(replace(CONFIG, length=9000), steady)).action) == len(whole.action) == 500
     with pytest.raises(ValueError, match="length must be at least 1"):
         replace(CONFIG, length=0)
+
+
+def test_the_reacher_in_the_mirror_is_the_same_arm():
+    """What docs/residual.md does to recordings of the reacher gives recordings of the reacher."""
+    mirror = np.float32([1, -1, -1, 1, -1, -1, -1])
+    ours, theirs = (pairs.make("reacher-easy") for _ in range(2))
+    for env in (ours, theirs):
+        env.reset(seed=1)
+    body = theirs.unwrapped
+    body.data.qpos *= -1
+    body.model.geom("target").pos[1] *= -1
+    bent, rng = [], np.random.default_rng(0)
+    for action in rng.uniform(-1, 1, (200, 2)):
+        seen, reward, *_ = ours.step(action)
+        mirrored, same, *_ = theirs.step(-action)
+        np.testing.assert_allclose(mirrored, seen * mirror, atol=1e-6)
+        assert same == reward
+        bent.append(float(np.abs(seen[2])))
+    assert np.ptp(bent) > 0.2, "the wrist moved"

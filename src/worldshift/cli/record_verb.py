@@ -31,7 +31,7 @@ class Verb:
     behaviour: Behaviour = "mixed"
     """`policy`: the agent as it acts; `mixed`: half of the episodes with bursts of noise; `random`: uniform actions."""
     length: int | None = None
-    """Decisions of an episode at most (by default the task's own length): shorter ones show more of what comes first."""
+    """Decisions of an episode at most (by default all of the task's): shorter ones show more of what comes first."""
     rewards: bool = False
     """Keep the rewards too; adaptation never reads them."""
     seed: int = 0

@@ -5,6 +5,7 @@ Protocol of TD-MPC2's evaluations (arXiv 2310.16828): whole episodes, mean actio
 
 import json
 from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import jax
@@ -62,10 +63,11 @@ def acting(agent: DrawAgent, seed: int, *, sample: bool = True) -> Callable[[np.
     """
     key = jax.random.fold_in(jax.random.key(seed), 5)
     memory: list[Memory | None] = [None]
+    number = count()
 
     def act(obs: np.ndarray, t: int) -> np.ndarray:
         before = memory[0] if t else None
-        action, memory[0] = agent.act(before, obs, jax.random.fold_in(key, t), sample=sample)
+        action, memory[0] = agent.act(before, obs, jax.random.fold_in(key, next(number)), sample=sample)
         return np.asarray(action)
 
     return act

@@ -66,7 +66,8 @@ def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] 
     """Episodes until `config.transitions` are together; the last one is cut to fit.
 
     Arguments:
-        act: (observations (N, O), decision number) -> actions (N, A); not needed for random actions.
+        act: (observations (N, O), decision number, 0 where episodes begin) -> actions (N, A); not needed for random
+            actions.
         report: called with the transitions so far.
 
     Raises:
@@ -79,10 +80,10 @@ def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] 
     length = min(whole, config.length or whole)
     first.close()
     batch = pairs.batch(config.task, config.shift, min(config.num_envs, -(-config.transitions // length)))
-    rng, done, now = np.random.default_rng([config.seed, 21]), 0, 0
+    rng, done = np.random.default_rng([config.seed, 21]), 0
     try:
         while done < config.transitions:
-            for episode in _round(batch, config, act, rng, length, now):
+            for episode in _round(batch, config, act, rng, length):
                 left = config.transitions - done
                 if left <= 0:
                     break
@@ -90,12 +91,11 @@ def record(config: RecordConfig, act: Act | None, report: Callable[[int], None] 
                 yield episode.first(left)
                 if report:
                     report(done)
-            now += length
     finally:
         batch.close()
 
 
-def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: int, now: int) -> list[Episode]:
+def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: int) -> list[Episode]:
     """One episode in every environment."""
     n = len(batch)
     obs = batch.reset([int(s) for s in rng.integers(2**31, size=n)])
@@ -113,7 +113,7 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
             assert act is not None
             burst = noisy & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
             shown = np.stack([env.unwrapped.state() for env in batch.envs]) if config.from_states else obs
-            action = np.where(burst[:, None], noise(), act(shown, now + t))
+            action = np.where(burst[:, None], noise(), act(shown, t))
         action = np.asarray(action, np.float32)
         step = batch.step(action)
         over = alive & (step.terminated | step.truncated)
