@@ -14,9 +14,7 @@ import jax
 import numpy as np
 
 from worldshift import checkpoint, zoo
-from worldshift.adapt import residual
 from worldshift.adapt.offline import OfflineConfig
-from worldshift.adapt.residual import ResidualConfig
 from worldshift.agents.draw import DrawAgent
 from worldshift.data.episodes import Episodes
 from worldshift.report.stats import Estimate, estimate, mean
@@ -165,112 +163,6 @@ class OfflineStudy:
             )
             curves += [each.curve for each in found]
         return curves
-
-
-DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1")
-"""The shipped source agents whose pair has an oracle."""
-SEEDS = (2000, 2001, 2002, 2003, 2004)
-"""Never used for tuning, which had 100 to 102."""
-_ONE = OfflineConfig()
-_DYNAMICS = replace(_ONE, trains="dynamics")
-_REPLACEMENT = replace(_ONE, trains="replacement")
-_EVERYTHING = replace(_ONE, trains="everything")
-_PUBLISHED = replace(
-    _ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0, starts_from="all"
-)
-_BOUNDS = (Case("zero-shot"), Case("oracle", measured="oracle"))
-
-
-def _slowly(case: Case) -> Case:
-    """From whole episodes, and without the fast lead: as cases were measured before both came."""
-    return replace(case, length=None, config=case.config and replace(case.config, lead_rate=1.0))
-
-
-OFFLINE_STUDIES = (
-    OfflineStudy(
-        "offline-methods",
-        "40,000 reward-free transitions of the target: ways of adapting, on equal footing",
-        DREAMERS,
-        (
-            *_BOUNDS,
-            Case("domain randomisation", measured="randomised"),
-            Case("residual", _ONE),
-            Case("finetune of the dynamics", _DYNAMICS),
-            Case("replacement", _REPLACEMENT),
-            Case("residual as published", _PUBLISHED),
-            Case("finetune of everything", _EVERYTHING),
-            Case("recurrent model, zero-shot", recurrent=True),
-            Case("finetune of the recurrent model", _DYNAMICS, recurrent=True),
-        ),
-        updates=3000,
-        seeds=SEEDS,
-    ),
-    OfflineStudy(
-        "offline-data",
-        "how much data of the target, and whose: mixed is half expert, half with bursts of noise",
-        DREAMERS,
-        (
-            *_BOUNDS,
-            Case("residual, half of 40,000 its own", _ONE, recordings=2),
-            *(
-                _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
-                for count in (4_000, 1_000)
-                for name, config in (
-                    ("residual", _ONE),
-                    ("replacement", _REPLACEMENT),
-                    ("finetune of the dynamics", _DYNAMICS),
-                    ("finetune of everything", _EVERYTHING),
-                )
-            ),
-            _slowly(Case("residual, 40,000 expert", _ONE, data="policy")),
-            _slowly(Case("residual, 40,000 random", _ONE, data="random")),
-            _slowly(Case("residual, 40,000 with failures", _ONE, data="failures")),
-            _slowly(Case("finetune of the dynamics, 40,000 expert", _DYNAMICS, data="policy")),
-        ),
-        updates=3000,
-        seeds=SEEDS,
-    ),
-    OfflineStudy(
-        "offline-choices",
-        "choices around the residual, one changed at a time, 40,000 mixed transitions in whole episodes",
-        DREAMERS[:1],
-        (
-            *_BOUNDS,
-            *(
-                _slowly(Case(name, config))
-                for name, config in (
-                    ("residual", _ONE),
-                    ("without the belief", replace(_ONE, residual=ResidualConfig(belief=False))),
-                    ("random output layer", replace(_ONE, residual=ResidualConfig(zero_init=False))),
-                    ("width 64", replace(_ONE, residual=ResidualConfig(width=64))),
-                    ("fresh critic", replace(_ONE, critic="fresh")),
-                    ("fresh actor", replace(_ONE, actor="fresh")),
-                    ("warm actor", replace(_ONE, actor="warm")),
-                    ("policy from the start", replace(_ONE, lead=0)),
-                    ("dreams from all latents alike", replace(_ONE, starts_from="all")),
-                    ("not averaged", replace(_ONE, average=1.0)),
-                )
-            ),
-        ),
-        updates=3000,
-        seeds=SEEDS,
-    ),
-    OfflineStudy(
-        "offline-long",
-        "ten times the updates that the residual needs on the pendulum: who overfits",
-        (DREAMERS[0], DREAMERS[2]),
-        (
-            *_BOUNDS,
-            _slowly(Case("residual", _ONE)),
-            _slowly(Case("finetune of the dynamics", _DYNAMICS)),
-            _slowly(Case("replacement", _REPLACEMENT)),
-            _slowly(Case("finetune of everything", _EVERYTHING)),
-        ),
-        updates=20_000,
-        seeds=SEEDS[:2],
-        measure_every=1000,
-    ),
-)
 
 
 def oracle_of(pair: Pair) -> str:

@@ -18,7 +18,8 @@ from worldshift.run.appraisal import evaluate_agent, training_curve
 from worldshift.run.kinds_study import KindsStudy
 from worldshift.run.looks_study import LOOKS_STUDY, LooksStudy
 from worldshift.run.methods import compare
-from worldshift.run.offline_study import OFFLINE_STUDIES, OfflineStudy
+from worldshift.run.offline_cases import OFFLINE_STUDIES
+from worldshift.run.offline_study import OfflineStudy
 from worldshift.run.protocol import Body, Protocol, read_rows, write_rows
 from worldshift.shifts import (
     ActuatorGain,
