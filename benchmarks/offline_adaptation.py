@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldshift.adapt import offline
+from worldshift.adapt import encoded, offline
 from worldshift.adapt.offline import OfflineConfig, OfflineState
 from worldshift.agents.draw import DrawAgent
 from worldshift.agents.imagination import ActorCritic
@@ -53,16 +53,16 @@ def measure(size: str, transitions: int, updates: int, rounds: int) -> list[dict
         for _ in range(max(1, transitions // steps))
     ]
     begun = time.perf_counter()
-    target = jax.block_until_ready(offline.observe(model, episodes, config.length))
+    target = jax.block_until_ready(encoded.observe(model, episodes, config.length))
     cache_s = time.perf_counter() - begun
     obs = target.obs
 
-    def windows(key: jax.Array, cached: bool) -> offline.Windows:
+    def windows(key: jax.Array, cached: bool) -> encoded.Windows:
         if cached:
-            return offline.draw_windows(target, config.batch, config.length, key)
+            return encoded.draw_windows(target, config.batch, config.length, key)
         first = target.starts[jax.random.randint(key, (config.batch,), 0, len(target.starts))]
         rows = first[None] + jnp.arange(config.length)[:, None]
-        return offline.Windows(model.infer(model.embed(obs[rows])), target.action[rows[:-1]], obs[rows])
+        return encoded.Windows(model.infer(model.embed(obs[rows])), target.action[rows[:-1]], obs[rows])
 
     def variant(config: OfflineConfig, cached: bool) -> tuple[Callable[[OfflineState], OfflineState], OfflineState]:
         @eqx.filter_jit

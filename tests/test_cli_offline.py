@@ -13,6 +13,7 @@ from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw import PAPER
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.cli import demo_verb
+from worldshift.cli.adapt_residual import ENOUGH
 from worldshift.cli.pretrain_verb import Verb
 from worldshift.data.episodes import load_episodes
 from worldshift.run.demo_residual import ResidualDemo
@@ -50,7 +51,8 @@ def test_adapt_in_a_simulated_target(places, tmp_path, capsys):
     found = json.loads(capsys.readouterr().out)
     assert [row["updates"] for row in found["curve"]] == [0, 5, 10] and found["transitions"] == 1200
     assert all(np.isfinite(row["held_out_kl"]) and row["target_return"] >= 0 for row in found["curve"])
-    assert found["zero_shot_return"] >= 0
+    assert found["zero_shot_return"] >= 0 and np.isfinite(found["expected_kl"])
+    assert found["expressed"] == (found["curve"][-1]["held_out_kl"] <= ENOUGH * found["expected_kl"])
     assert [json.loads(row) for row in (out / "curve.jsonl").read_text().splitlines()] == found["curve"]
     assert (out / "residual" / "manifest.json").is_file()
 
@@ -92,6 +94,7 @@ def test_adapt_without_a_simulation_prints_the_held_out_error(places, tmp_path, 
     assert run(f"adapt residual --agent {places['agent']} --data {data} {data} --out {out} {ADAPT}") == 0
     said = capsys.readouterr().out
     assert "held-out error" in said and "return in the target" not in said
+    assert "would be off by" in said and "the correction expresses" in said
 
 
 def test_recordings_say_how_they_were_made(places, tmp_path, capsys):

@@ -10,6 +10,7 @@ from scipy import stats
 
 from worldshift.maths import (
     annealed,
+    categorical_entropy,
     categorical_kl,
     gaussian_log_prob,
     lambda_returns,
@@ -135,6 +136,11 @@ def softmax(x):
 def test_unimix(share):
     expected = np.log((1 - share) * softmax(logits()) + share / 4)
     np.testing.assert_allclose(log_unimix(jnp.asarray(logits()), share), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_categorical_entropy():
+    p = jnp.asarray([[[0.5, 0.5, 0.0, 0.0], [0.25] * 4]])
+    np.testing.assert_allclose(categorical_entropy(jnp.log(jnp.clip(p, 1e-12))), [np.log(2) + np.log(4)], rtol=1e-5)
 
 
 def test_categorical_kl():

@@ -76,6 +76,11 @@ def categorical_kl(log_p: Float[Array, "*B G C"], log_q: Float[Array, "*B G C"])
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=(-2, -1))
 
 
+def categorical_entropy(log_p: Float[Array, "*B G C"]) -> Float[Array, "*B"]:
+    """In nats, summed over the G categoricals."""
+    return -jnp.sum(jnp.exp(log_p) * log_p, axis=(-2, -1))
+
+
 def lambda_returns(
     reward: Float[Array, "H B"], discount: Float[Array, "H B"], value: Float[Array, "H1 B"], lam: float
 ) -> Float[Array, "H B"]:

@@ -68,6 +68,7 @@ def test_the_dynamics_lead(agent):
     found = adapt_offline(agent, episodes(1), config, updates=4, measure_every=2, measure=None)
     assert "return" not in found.curve[1] and "return" in found.curve[2]
     assert found.curve[1]["held_out_kl"] != found.curve[0]["held_out_kl"]
+    assert np.isfinite(found.expected_kl)
     seen = []
     adapt_offline(agent, episodes(1), config, updates=4, measure_every=2, measure=lambda a: seen.append(a.policy) or {})
     assert eqx.tree_equal(seen[0], seen[1]) and eqx.tree_equal(seen[0], agent.policy)

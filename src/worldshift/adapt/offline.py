@@ -1,41 +1,32 @@
 """Offline adaptation: frozen encoder and heads, corrected latent dynamics, and a policy trained in what they dream.
 
 ReDRAW (arXiv 2504.02252) and its baselines as one loop: a method is a choice of what trains (`trains`) and of where
-actor and critic start. No reward of the target is read. Deviations: the posteriors of the whole data set are computed
-once, as the encoder is frozen; windows, dreams and both updates are one compiled call, many updates to a dispatch.
+actor and critic start. No reward of the target is read. Deviations: windows are drawn from posteriors that
+were computed once (`encoded`); windows, dreams and both updates are one compiled call, many updates to a dispatch.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from worldshift.adapt.encoded import Target, Windows, draw_windows
 from worldshift.adapt.residual import Corrected, ResidualConfig
 from worldshift.agents import draw, imagination
 from worldshift.agents.draw import DrawAgent, DrawConfig, pick
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorCriticState, Dream
 from worldshift.data.replay import Batch
-from worldshift.maths import categorical_kl, log_unimix, sample_one_hot
+from worldshift.maths import categorical_entropy, categorical_kl, log_unimix, sample_one_hot
 from worldshift.models.draw import Draw, Latent
 from worldshift.models.rssm import Rssm
 from worldshift.nn import Precision, stepped, with_precision
 
 Trains = Literal["residual", "replacement", "dynamics", "everything", "nothing"]
-
-
-class Windows(NamedTuple):
-    """B stretches of T moments."""
-
-    log_posterior: Float[Array, "T B G C"] | None
-    """Of the source's encoder; None where the model is recurrent, and recognises a moment by those before."""
-    action: Float[Array, "T1 B A"]
-    obs: Float[Array, "T B O"] | None
 
 
 @dataclass(frozen=True)
@@ -93,17 +84,6 @@ class OfflineConfig:
             )
 
 
-class Target(NamedTuple):
-    """The target data as the frozen encoder sees it: all episodes one after another."""
-
-    log_posterior: Float[Array, "R G C"] | None
-    action: Float[Array, "R A"]  # of an episode's last row: zeros
-    obs: Float[Array, "R O"] | None
-    """Kept only where an encoder trains, or the model is recurrent."""
-    starts: Int[Array, " S"]
-    """Rows from which a whole window follows within one episode."""
-
-
 class OfflineState(NamedTuple):
     """What an adaptation changes."""
 
@@ -113,38 +93,6 @@ class OfflineState(NamedTuple):
     averaged: ActorCritic
     """What is deployed."""
     updates: Int[Array, ""]
-
-
-def observe(
-    model: Draw, episodes: Iterable[tuple[np.ndarray, np.ndarray]], length: int, *, keep: bool = False
-) -> Target:
-    """Encodes episodes of observations (T+1, O) and actions (T, A) once and for all; with `keep` they stay at hand.
-
-    Raises:
-        ValueError: no episode is as long as a window, or the numbers do not fit the model.
-    """
-    rows, actions, seen, starts, at = [], [], [], [np.zeros(0, int)], 0
-    recurrent = isinstance(model, Rssm)
-    infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
-    for obs, action in episodes:
-        if obs.shape[1:] != (model.obs_dim,) or action.shape[1:] != (model.action_dim,):
-            raise ValueError(
-                f"the data has {obs.shape[-1]} observations and {action.shape[-1]} actions, the model "
-                f"{model.obs_dim} and {model.action_dim}: adapt the agent of this body."
-            )
-        if not recurrent:
-            rows.append(np.asarray(infer(jnp.asarray(obs))))
-        actions.append(np.concatenate([action, np.zeros_like(action[:1])]))
-        starts.append(at + np.arange(max(0, len(obs) - length + 1)))
-        at += len(obs)
-        if keep or recurrent:
-            seen.append(obs)
-    first = np.concatenate(starts)
-    if not len(first):
-        raise ValueError(f"no episode of the target data has {length} observations in a row.")
-    action = jnp.asarray(np.concatenate(actions), jnp.float32)
-    obs = jnp.asarray(np.concatenate(seen), jnp.float32) if seen else None
-    return Target(jnp.concatenate(rows) if rows else None, action, obs, jnp.asarray(first))
 
 
 def init(agent: DrawAgent, config: OfflineConfig, *, key: PRNGKeyArray) -> OfflineState:
@@ -191,18 +139,10 @@ def _adam(config: OfflineConfig) -> optax.GradientTransformation:
     return optax.chain(clip, optax.adam(config.learning_rate, eps=config.epsilon))
 
 
-def draw_windows(target: Target, batch: int, length: int, key: PRNGKeyArray) -> Windows:
-    """Windows drawn uniformly."""
-    first = target.starts[jax.random.randint(key, (batch,), 0, len(target.starts))]
-    rows = first[None] + jnp.arange(length)[:, None]
-    at = lambda of: None if of is None else of[rows]  # noqa: E731
-    return Windows(at(target.log_posterior), target.action[rows[:-1]], at(target.obs))
-
-
-def mismatch(
+def predicted(
     dynamics: Any, log_posterior: Float[Array, "T B G C"], action: Float[Array, "T1 B A"], key: PRNGKeyArray
-) -> tuple[Float[Array, "T1 B"], Latent]:
-    """KL(posterior || predicted) of each step of windows, in nats, and the latents with the beliefs carried along."""
+) -> tuple[Float[Array, "T1 B G C"], Latent]:
+    """Log-probabilities that each step of windows is given, and the latents with the beliefs carried along."""
     model = model_of(dynamics)
     z = model.flat(sample_one_hot(jnp.exp(log_posterior), key))
     first = jnp.broadcast_to(model.first_belief(), z[0].shape)
@@ -213,8 +153,7 @@ def mismatch(
         return after, (after, logits)
 
     _, (after, logits) = jax.lax.scan(carry, first, (z[:-1], action))
-    log_prior = log_unimix(logits, dynamics.unimix)
-    return categorical_kl(log_posterior[1:], log_prior), Latent(z, jnp.concatenate([first[None], after]))
+    return log_unimix(logits, dynamics.unimix), Latent(z, jnp.concatenate([first[None], after]))
 
 
 def update(
@@ -237,7 +176,8 @@ def update(
         dynamics = with_precision(eqx.combine(trained, frozen), config.precision)
         if config.trains == "everything" or windows.log_posterior is None:
             return _whole_loss(dynamics, windows, config, k_sample)
-        kl, latent = mismatch(dynamics, windows.log_posterior, windows.action, k_sample)
+        log_prior, latent = predicted(dynamics, windows.log_posterior, windows.action, k_sample)
+        kl = categorical_kl(windows.log_posterior[1:], log_prior)
         return jnp.mean(jnp.maximum(kl, config.free_nats)), (jnp.mean(kl), latent)
 
     if config.trains == "nothing":
@@ -314,19 +254,33 @@ def update_many(
     return eqx.combine(arrays, static), jax.tree.map(jnp.mean, logs)
 
 
+class HeldOut(NamedTuple):
+    """What a world model is off by on episodes that nothing was trained on, in nats a step."""
+
+    kl: Float[Array, ""]
+    """KL(posterior || predicted): whether the correction can express the change."""
+    expected: Float[Array, ""]
+    """The same, if the predictions were right: their entropy less that of the posteriors. Of the source's model, before
+    it is adapted, this is the yardstick: what it would be off by where nothing had changed."""
+
+
 @eqx.filter_jit
-def held_out_kl(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, windows: int = 256) -> Float[Array, ""]:
-    """Mean KL on windows of held-out episodes: whether the correction can express the change."""
+def held_out(dynamics: Any, target: Target, key: PRNGKeyArray, length: int, windows: int = 256) -> HeldOut:
+    """Means over windows of held-out episodes."""
     k_windows, k_sample = jax.random.split(key)
     drawn = draw_windows(target, windows, length, k_windows)
-    if drawn.log_posterior is None:
+    log_posterior = drawn.log_posterior
+    if log_posterior is None:
         assert drawn.obs is not None
         seen = model_of(dynamics).see(drawn.obs, drawn.action, k_sample)
-        return jnp.mean(categorical_kl(seen.log_posterior, seen.log_prior)[1:])
-    log_posterior = drawn.log_posterior
-    if drawn.obs is not None:  # its own encoder's, which may have been finetuned
-        log_posterior = model_of(dynamics).infer(model_of(dynamics).embed(drawn.obs))
-    return jnp.mean(mismatch(dynamics, log_posterior, drawn.action, k_sample)[0])
+        log_posterior, log_prior = seen.log_posterior, seen.log_prior[1:]
+    else:
+        if drawn.obs is not None:  # its own encoder's, which may have been finetuned
+            log_posterior = model_of(dynamics).infer(model_of(dynamics).embed(drawn.obs))
+        log_prior, _ = predicted(dynamics, log_posterior, drawn.action, k_sample)
+    after = log_posterior[1:]
+    expected = categorical_entropy(log_prior) - categorical_entropy(after)
+    return HeldOut(jnp.mean(categorical_kl(after, log_prior)), jnp.mean(expected))
 
 
 def model_of(dynamics: Any) -> Draw:
@@ -337,10 +291,3 @@ def model_of(dynamics: Any) -> Draw:
 def agent_of(state: OfflineState) -> DrawAgent:
     """What is deployed: the encoder and the adapted policy. The dynamics is not needed to act."""
     return DrawAgent(model_of(state.dynamics), state.averaged)
-
-
-def hold_out(count: int, share: float, key: PRNGKeyArray) -> Bool[np.ndarray, " E"]:
-    """Which of `count` episodes are held out: at least one, and never all."""
-    chosen = np.zeros(count, bool)
-    chosen[np.asarray(jax.random.permutation(key, count))[: min(count - 1, max(1, round(share * count)))]] = True
-    return chosen

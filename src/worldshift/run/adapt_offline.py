@@ -16,8 +16,9 @@ import numpy as np
 from jaxtyping import Key, PRNGKeyArray
 
 from worldshift import checkpoint
-from worldshift.adapt import offline
-from worldshift.adapt.offline import OfflineConfig, OfflineState, Target
+from worldshift.adapt import encoded, offline
+from worldshift.adapt.encoded import Target
+from worldshift.adapt.offline import HeldOut, OfflineConfig, OfflineState
 from worldshift.adapt.residual import Corrected
 from worldshift.agents.draw import DrawAgent, save_agent
 from worldshift.data.episodes import Episodes
@@ -36,6 +37,9 @@ class Adapted(NamedTuple):
     """The corrected world model."""
     curve: list[dict[str, float]]
     """A row per measurement: updates, kl (training windows), held_out_kl, and what the caller measured."""
+    expected_kl: float
+    """What the source's model would be off by on the held-out episodes if its predictions there were right (nats a
+    step, `offline.HeldOut`): about where held_out_kl ends if the correction expresses all that changed."""
 
 
 def adapt_offline(
@@ -107,12 +111,13 @@ def adapt_seeds(
         return {name: float(values[i]) for name, values in logs.items()}
 
     def look(done: int) -> list[dict[str, float]]:
-        errors = _each(offline.held_out_kl, (state.dynamics, unseen, k_measure), config.length)
+        errors = _each(offline.held_out, (state.dynamics, unseen, k_measure), config.length).kl
         for i, curve in enumerate(curves):
             found = {"updates": done, "held_out_kl": float(errors[i])} | row(i)
             curve.append(found | (measure(offline.agent_of(_only(state, i)), i) if measure else {}))
         return [curve[-1] for curve in curves]
 
+    expected = _each(_of_model, (unseen, k_measure), agent.model, config.length).expected
     told, done = report or (lambda *_: None), 0
     lead = 0 if config.trains == "nothing" else config.lead
     told(0, look(0))
@@ -128,11 +133,16 @@ def adapt_seeds(
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))):
         raise ValueError("the adaptation left the finite numbers; lower the learning rate. Nothing was written.")
     alone = [_only(state, i) for i in range(len(seeds))]
-    return [Adapted(offline.agent_of(s), s.dynamics, curve) for s, curve in zip(alone, curves, strict=True)]
+    found = zip(alone, curves, expected, strict=True)
+    return [Adapted(offline.agent_of(s), s.dynamics, curve, float(nats)) for s, curve, nats in found]
 
 
 def _begin(key: PRNGKeyArray, agent: DrawAgent, config: OfflineConfig) -> OfflineState:
     return offline.init(agent, config, key=key)
+
+
+def _of_model(unseen: Target, key: PRNGKeyArray, model: Any, length: int) -> HeldOut:
+    return offline.held_out(model, unseen, key, length)
 
 
 def _folded(keys: Key[jax.Array, " N"], number: int) -> Key[jax.Array, " N"]:
@@ -141,10 +151,10 @@ def _folded(keys: Key[jax.Array, " N"], number: int) -> Key[jax.Array, " N"]:
 
 def _observed(agent: DrawAgent, data: Episodes, config: OfflineConfig, key: PRNGKeyArray) -> tuple[Target, Target]:
     """What is trained on, and what is held out, as the frozen encoder sees it."""
-    held = offline.hold_out(len(data.episodes), config.held_out, key)
+    held = encoded.hold_out(len(data.episodes), config.held_out, key)
     pick = lambda which: ((e.seen, e.action) for e, w in zip(data.episodes, which, strict=True) if w)  # noqa: E731
     keep = config.trains == "everything"  # else the encoder stays what it is, and what it made of them will do
-    target, unseen = (offline.observe(agent.model, pick(which), config.length, keep=keep) for which in (~held, held))
+    target, unseen = (encoded.observe(agent.model, pick(which), config.length, keep=keep) for which in (~held, held))
     return target, unseen
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from worldshift import zoo
-from worldshift.adapt import offline
+from worldshift.adapt import encoded, offline
 from worldshift.report.stats import Estimate, estimate, mean
 from worldshift.run.appraisal import acting
 from worldshift.run.record import RecordConfig, record
@@ -74,8 +74,8 @@ class LooksStudy:
             for seed in self.seeds:
                 asked = RecordConfig(task, shift, 500 * count, "policy", rewards=True, seed=seed, num_envs=count)
                 lived = list(record(asked, acting(found, seed)))
-                seen = offline.observe(found.model, ((e.seen, e.action) for e in lived), LENGTH)
-                error = offline.held_out_kl(found.model, seen, jax.random.key(seed), LENGTH)
+                seen = encoded.observe(found.model, ((e.seen, e.action) for e in lived), LENGTH)
+                error = offline.held_out(found.model, seen, jax.random.key(seed), LENGTH).kl
                 paid = np.mean([np.sum(e.reward) for e in lived if e.reward is not None])
                 row = {"severity": severity, "seed": seed, "return": float(f"{paid:.4g}")}
                 rows.append(row | {"held_out_kl": float(f"{float(error):.4g}")})

@@ -55,6 +55,7 @@ OFFLINE_STUDIES = (
         (
             *_BOUNDS,
             Case("residual, half of 40,000 its own", _ONE, recordings=2),
+            Case("residual, half of 4,000 its own", _ONE, transitions=4_000, recordings=2),
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (4_000, 1_000)
