@@ -10,7 +10,7 @@ from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import ResidualConfig
 from worldshift.run.offline_study import Case, OfflineStudy
 
-DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1")
+DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1", "draw-finger-turn-hard-1")
 """The shipped source agents whose pair has an oracle."""
 SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
