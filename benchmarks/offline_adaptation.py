@@ -53,9 +53,10 @@ def measure(size: str, transitions: int, updates: int, rounds: int) -> list[dict
         for _ in range(max(1, transitions // steps))
     ]
     begun = time.perf_counter()
-    target = jax.block_until_ready(encoded.observe(model, episodes, config.length))
+    target = jax.block_until_ready(encoded.observe(model, episodes, config.length, keep=True))
     cache_s = time.perf_counter() - begun
     obs = target.obs
+    assert obs is not None
 
     def windows(key: jax.Array, cached: bool) -> encoded.Windows:
         if cached:

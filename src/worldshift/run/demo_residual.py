@@ -128,7 +128,10 @@ def _draw_curve(path: Path, pair: str, returns: dict[str, dict[str, float]], ada
     ends = x[[0, -1]]
     shown = {name: Curve(ends, np.full(2, returns[name]["mean"])) for name in ("zero-shot", "oracle")}
     shown["residual"] = Curve(x, np.asarray([row["target_return"] for row in adapted.curve]))
-    error = {"residual": Curve(x, np.asarray([row["held_out_kl"] for row in adapted.curve]))}
+    error = {
+        "residual": Curve(x, np.asarray([row["held_out_kl"] for row in adapted.curve])),
+        "source, if it were right": Curve(ends, np.full(2, adapted.expected_kl)),
+    }
     rows = {"return in the target": {pair: shown}, "held-out error (nats)": {pair: error}}
     by_updates(path, rows, title=f"{pair}: {count:,} recorded transitions, no rewards")
 

@@ -27,6 +27,7 @@ from worldshift.run import pairs
 POSES: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "pendulum-swingup": lambda obs: np.arctan2(obs[1:2], obs[:1]),
     "cup-catch": lambda obs: obs[:4],
+    "finger-turn-hard": lambda obs: np.append(obs[:2], -np.arctan2(obs[2], obs[3])),
     "reacher-easy": lambda obs: np.append(np.arctan2(obs[1:2], obs[:1]), obs[2]),
 }
 """Joint positions, by task, from an observation."""
