@@ -106,7 +106,7 @@ PRESETS: dict[Preset, PretrainDrawConfig] = {
         learner=draw.PAPER,
     ),
 }
-"""Sizes, learner and schedule that belong together; only `tiny` was trained with yet."""
+"""Sizes, learner and schedule that belong together; `paper` was not trained with yet."""
 
 
 def pretrain_draw(
