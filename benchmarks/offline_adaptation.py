@@ -55,15 +55,10 @@ def measure(size: str, transitions: int, updates: int, rounds: int) -> list[dict
     begun = time.perf_counter()
     target = jax.block_until_ready(encoded.observe(model, episodes, config.length, keep=True))
     cache_s = time.perf_counter() - begun
-    obs = target.obs
-    assert obs is not None
 
     def windows(key: jax.Array, cached: bool) -> encoded.Windows:
-        if cached:
-            return encoded.draw_windows(target, config.batch, config.length, key)
-        first = target.starts[jax.random.randint(key, (config.batch,), 0, len(target.starts))]
-        rows = first[None] + jnp.arange(config.length)[:, None]
-        return encoded.Windows(model.infer(model.embed(obs[rows])), target.action[rows[:-1]], obs[rows])
+        drawn = encoded.draw_windows(target, config.batch, config.length, key)
+        return drawn if cached else drawn._replace(log_posterior=model.infer(model.embed(jnp.asarray(drawn.obs))))
 
     def variant(config: OfflineConfig, cached: bool) -> tuple[Callable[[OfflineState], OfflineState], OfflineState]:
         @eqx.filter_jit

@@ -1,8 +1,8 @@
 """Offline adaptation: frozen encoder and heads, corrected latent dynamics, and a policy trained in what they dream.
 
 ReDRAW (arXiv 2504.02252) and its baselines as one loop: a method is a choice of what trains (`trains`) and of where
-actor and critic start. No reward of the target is read. Deviations: windows are drawn from posteriors that
-were computed once (`encoded`); windows, dreams and both updates are one compiled call, many updates to a dispatch.
+actor and critic start. No reward of the target is read. Deviations: posteriors are computed once (`encoded`); drawing
+windows, dreams and both updates are one compiled call, many updates to a dispatch.
 """
 
 from collections.abc import Callable
