@@ -9,7 +9,17 @@ import pytest
 from worldshift.agents.draw import DrawConfig, model_loss
 from worldshift.data.replay import Batch
 from worldshift.models.draw import SIZES, Draw
-from worldshift.models.vision import PATCH, PIXELS, SIDE, ConvDecoder, ConvEncoder, PatchDecoder, PatchEncoder, Vision
+from worldshift.models.vision import (
+    PATCH,
+    PIXELS,
+    SIDE,
+    ConvDecoder,
+    ConvEncoder,
+    PatchDecoder,
+    PatchEncoder,
+    Vision,
+    coarse_error,
+)
 
 SMALL = Vision("patch", 4, 8)
 CONV = Vision("conv", 2, 0)
@@ -110,3 +120,26 @@ def test_a_share_of_the_moments_is_decoded_and_stands_for_all_of_them():
     few, whole = (np.asarray([loss(key, share) for key in keys]) for share in (0.25, 1.0))
     assert few.std() > 10 * whole.std()
     assert abs(few.mean() - whole.mean()) < 3 * few.std() / len(keys) ** 0.5
+
+
+@pytest.mark.parametrize("grain", [1, 4, 16, 64])
+def test_images_are_compared_by_means_over_squares(grain):
+    error = np.random.default_rng(0).normal(size=(2, 3, SIDE, SIDE, 3)).astype(np.float32)
+    squares = [
+        error[:, :, i : i + grain, j : j + grain].mean((2, 3))
+        for i in range(0, SIDE, grain)
+        for j in range(0, SIDE, grain)
+    ]
+    expected = grain**2 * sum((square**2).sum(-1) for square in squares).mean()
+    found = coarse_error(jnp.asarray(error.reshape(2, 3, PIXELS)), grain)
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def test_a_coarse_error_grows_with_the_distance():
+    """A thin bar that is just beside where it was, and one that is far off: pixel by pixel both are as wrong."""
+    bar = np.zeros((3, SIDE, SIDE, 3), np.float32)
+    for image, left in zip(bar, (14, 18, 40), strict=True):
+        image[:, left : left + 4] = 1.0
+    here, near, far = jnp.asarray(bar.reshape(3, PIXELS))
+    assert coarse_error(far - here, 1) == coarse_error(near - here, 1)
+    np.testing.assert_allclose(coarse_error(far - here, 16), 3 * coarse_error(near - here, 16), rtol=1e-5)

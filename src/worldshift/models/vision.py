@@ -40,6 +40,14 @@ def _layer(n_in: int, n_out: int, key: PRNGKeyArray) -> NormedLinear:
     return NormedLinear(n_in, n_out, key=key, activation=jax.nn.silu, scale=None, eps=1e-3)
 
 
+def coarse_error(error: Float[Array, "*B P"], grain: int) -> Float[Array, ""]:
+    """Squared error of images whose pixels are off by `error`, summed over an image as if each of its squares of
+    `grain` x `grain` pixels were off by its mean.
+    """
+    squares = error.reshape(-1, SIDE // grain, grain, SIDE // grain, grain, COLOURS)
+    return grain**2 * jnp.sum(jnp.mean(squares, axis=(2, 4)) ** 2) / len(squares)
+
+
 class PatchEncoder(eqx.Module):
     """Features of an image from its patches."""
 
