@@ -18,7 +18,7 @@ import numpy as np
 
 from worldshift.adapt import encoded, offline
 from worldshift.adapt.offline import OfflineConfig, OfflineState
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.agents.imagination import ActorCritic
 from worldshift.models.draw import SIZES, Draw
 

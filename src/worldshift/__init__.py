@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from worldshift.adapt.offline import OfflineConfig
     from worldshift.adapt.reflex import Reflex, ReflexConfig
     from worldshift.agents.agent import Agent, load_agent
-    from worldshift.agents.draw import DrawAgent, DrawConfig, load_draw
+    from worldshift.agents.draw import DrawConfig
+    from worldshift.agents.draw_agent import DrawAgent, load_draw
     from worldshift.agents.mppi import PlannerConfig
     from worldshift.agents.tdmpc2 import LearnerConfig
     from worldshift.checkpoint import CheckpointError
@@ -57,7 +58,8 @@ _PLACES = {
     "worldshift.adapt.offline": ("OfflineConfig",),
     "worldshift.adapt.reflex": ("Reflex", "ReflexConfig"),
     "worldshift.agents.agent": ("Agent", "load_agent"),
-    "worldshift.agents.draw": ("DrawAgent", "DrawConfig", "load_draw"),
+    "worldshift.agents.draw": ("DrawConfig",),
+    "worldshift.agents.draw_agent": ("DrawAgent", "load_draw"),
     "worldshift.agents.mppi": ("PlannerConfig",),
     "worldshift.agents.tdmpc2": ("LearnerConfig",),
     "worldshift.checkpoint": ("CheckpointError",),

@@ -12,7 +12,7 @@ from worldshift.adapt import encoded, offline
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import Corrected, ResidualConfig
 from worldshift.agents import draw
-from worldshift.agents.draw import DrawAgent, load_draw, save_agent
+from worldshift.agents.draw_agent import DrawAgent, load_draw, save_agent
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig
 from worldshift.models.draw import UNIMIX, Draw, Latent
 

@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from worldshift.agents.draw import DrawConfig, Memory, look, model_loss
+from worldshift.agents.draw import DrawConfig, model_loss
+from worldshift.agents.draw_agent import Memory, look
 from worldshift.data.replay import Batch
 from worldshift.models import draw
 from worldshift.models.draw import SIZES, Draw

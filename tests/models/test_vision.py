@@ -143,3 +143,8 @@ def test_a_coarse_error_grows_with_the_distance():
     here, near, far = jnp.asarray(bar.reshape(3, PIXELS))
     assert coarse_error(far - here, 1) == coarse_error(near - here, 1)
     np.testing.assert_allclose(coarse_error(far - here, 16), 3 * coarse_error(near - here, 16), rtol=1e-5)
+
+
+def test_squares_fill_an_image():
+    with pytest.raises(ValueError, match="image_grain must divide 64, the pixels of a side; 5 does not"):
+        DrawConfig(image_grain=5)

@@ -10,7 +10,8 @@ import pytest
 
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents import draw
-from worldshift.agents.draw import DrawAgent, DrawConfig
+from worldshift.agents.draw import DrawConfig
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.data.episodes import Episode, Episodes
 from worldshift.data.replay import Replay

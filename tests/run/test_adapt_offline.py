@@ -9,7 +9,7 @@ import pytest
 
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import ResidualConfig
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig
 from worldshift.data.episodes import Episode, Episodes
 from worldshift.models.draw import Draw

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from worldshift.agents.draw import DrawAgent, save_agent
+from worldshift.agents.draw_agent import DrawAgent, save_agent
 from worldshift.agents.imagination import ActorCritic
 from worldshift.cli.tables import of_study
 from worldshift.models.draw import Draw

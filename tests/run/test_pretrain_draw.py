@@ -10,7 +10,8 @@ import pytest
 
 from worldshift import checkpoint
 from worldshift.adapt.offline import OfflineConfig
-from worldshift.agents.draw import DrawConfig, load_draw
+from worldshift.agents.draw import DrawConfig
+from worldshift.agents.draw_agent import load_draw
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.data.episodes import Episodes, load_episodes, save_episodes
 from worldshift.models.rssm import Rssm

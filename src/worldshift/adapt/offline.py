@@ -18,7 +18,8 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray
 from worldshift.adapt.encoded import Target, Windows, draw_windows
 from worldshift.adapt.residual import Corrected, ResidualConfig
 from worldshift.agents import draw, imagination
-from worldshift.agents.draw import DrawAgent, DrawConfig, pick
+from worldshift.agents.draw import DrawConfig, pick
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig, ActorCriticState, Dream
 from worldshift.data.replay import Batch
 from worldshift.maths import categorical_entropy, categorical_kl, log_unimix, sample_one_hot

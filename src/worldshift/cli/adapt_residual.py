@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 
 from worldshift.adapt.offline import OfflineConfig
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.cli.tables import Grid, number
 from worldshift.data.episodes import load_episodes

@@ -20,7 +20,7 @@ from worldshift.adapt import encoded, offline
 from worldshift.adapt.encoded import Target
 from worldshift.adapt.offline import HeldOut, OfflineConfig, OfflineState
 from worldshift.adapt.residual import Corrected
-from worldshift.agents.draw import DrawAgent, save_agent
+from worldshift.agents.draw_agent import DrawAgent, save_agent
 from worldshift.data.episodes import Episodes
 from worldshift.maths import annealed
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from worldshift import envs
-from worldshift.agents.draw import DrawAgent, Memory
+from worldshift.agents.draw_agent import DrawAgent, Memory
 from worldshift.run import pairs
 from worldshift.run.evaluate import Evaluation, evaluate
 from worldshift.shifts import Shift, Shifted

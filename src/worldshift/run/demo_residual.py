@@ -16,7 +16,7 @@ import numpy as np
 
 from worldshift import zoo
 from worldshift.adapt.offline import OfflineConfig
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.data.episodes import Episode, Episodes
 from worldshift.report.figures import Curve, by_updates
 from worldshift.report.film import film_strip

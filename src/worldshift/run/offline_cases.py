@@ -12,6 +12,8 @@ from worldshift.run.offline_study import Case, OfflineStudy
 
 DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1", "draw-finger-turn-hard-1")
 """The shipped source agents whose pair has an oracle."""
+PIXELS = "draw-pixels-pendulum-swingup-1"
+"""The shipped source agent that sees images."""
 SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
 _ONE = OfflineConfig()
@@ -44,6 +46,20 @@ OFFLINE_STUDIES = (
             Case("finetune of everything", _EVERYTHING),
             Case("recurrent model, zero-shot", recurrent=True),
             Case("finetune of the recurrent model", _DYNAMICS, recurrent=True),
+        ),
+        updates=3000,
+        seeds=SEEDS,
+    ),
+    OfflineStudy(
+        "offline-pixels",
+        "the same from images of 64 x 64 and velocities, and how much of the data the adapted agent records itself",
+        (PIXELS,),
+        (
+            *_BOUNDS,
+            Case("residual", _ONE),
+            Case("residual, half of 40,000 its own", _ONE, recordings=2),
+            Case("finetune of the dynamics", _DYNAMICS),
+            Case("replacement", _REPLACEMENT),
         ),
         updates=3000,
         seeds=SEEDS,

@@ -15,7 +15,7 @@ import numpy as np
 
 from worldshift import checkpoint, zoo
 from worldshift.adapt.offline import OfflineConfig
-from worldshift.agents.draw import DrawAgent
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.data.episodes import Episodes
 from worldshift.report.stats import Estimate, estimate, mean
 from worldshift.run.adapt_offline import adapt_seeds

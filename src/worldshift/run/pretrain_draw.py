@@ -18,7 +18,8 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from worldshift import zoo
 from worldshift.agents import draw
-from worldshift.agents.draw import MODELS, DrawAgent, DrawConfig, Memory
+from worldshift.agents.draw import DrawConfig
+from worldshift.agents.draw_agent import MODELS, DrawAgent, Memory, look, save_agent
 from worldshift.agents.imagination import ActorCritic
 from worldshift.data.episodes import load_episodes
 from worldshift.data.replay import Replay
@@ -209,7 +210,7 @@ class _Run(TrainingRun):
 
     def save_agent(self, path: Path) -> None:
         """Writes model and policy."""
-        draw.save_agent(self.agent(), path, asdict(self.config))
+        save_agent(self.agent(), path, asdict(self.config))
 
     def agent(self) -> DrawAgent:
         """The encoder as it is now, and the averaged task policy."""
@@ -265,7 +266,7 @@ def _choose(
 ) -> tuple[Float[Array, "N A"], Memory]:
     """Actions of the task's policy, and of the explorer where it is `exploring`."""
     k_see, k_act = jax.random.split(key)
-    latent = draw.look(model, memory, jnp.asarray(obs), k_see, begun)
+    latent = look(model, memory, jnp.asarray(obs), k_see, begun)
     action = jnp.where(exploring, explorer.act(latent.z, k_act), task.act(latent.z, k_act))
     action = jnp.clip(action, -1, 1)
     return action, Memory(latent, action)

@@ -15,7 +15,7 @@ from worldshift import checkpoint
 from worldshift.adapt.calibrate import load_calibration
 from worldshift.adapt.fast_reflex import Calibration
 from worldshift.agents.agent import Agent, load_agent
-from worldshift.agents.draw import DrawAgent, load_draw
+from worldshift.agents.draw_agent import DrawAgent, load_draw
 
 ROOT = Path(__file__).parent
 
