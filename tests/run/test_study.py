@@ -110,9 +110,22 @@ def test_rows_of_another_definition_or_agent_are_not_mixed_in(study, tmp_path, t
     ] == ["nominal"]
 
 
+def test_what_is_asked_for_is_run_anew_and_the_rest_is_kept(study, tmp_path):
+    path = run_study(study, tmp_path)
+    rows = read_rows(path)[1]
+    ran = []
+    run_study(study, tmp_path, methods=["frozen"], agents=study.agents, fresh=True, report=lambda *x: ran.append(x[:2]))
+    again, anew = read_rows(path)
+    assert [p["method"] for p in again["pairs"]] == ["nominal", "oracle", "frozen"] and len(anew) == len(rows)
+    kept = [row for row in rows if row["method"] != "frozen"]
+    assert anew[: len(kept)] == kept and ran.count((study.agents[0], "frozen")) > ran.count((study.agents[0], "oracle"))
+
+
 def test_user_errors_leave_nothing_behind(study, tmp_path):
     with pytest.raises(ValueError, match="no method 'fast'; it has nominal, frozen, oracle"):
         run_study(study, tmp_path, methods=["fast"])
+    with pytest.raises(ValueError, match="small has no agent 'walker'; it has "):
+        run_study(study, tmp_path, agents=["walker"])
     with pytest.raises(ValueError, match="there is no agent 'gone'"):
         run_study(dataclasses.replace(study, agents=("gone",)), tmp_path)
     with pytest.raises(ValueError, match="no study 'nope': choose among base-agents"):

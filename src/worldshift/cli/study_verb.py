@@ -22,10 +22,12 @@ class Verb:
     """A few short lives, to see that everything works; its rows are kept apart and mean nothing."""
     methods: tuple[str, ...] = ()
     """Only these methods (of the study's own)."""
+    agents: tuple[str, ...] = ()
+    """Only these agents (of the study's own)."""
     out: Path = Path("results")
     """Folder of the rows."""
     fresh: bool = False
-    """Throw the study's rows away and begin anew."""
+    """Throw the rows of what is asked for away and begin it anew (all of the study, or those methods and agents)."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -42,6 +44,7 @@ class Verb:
                 study,
                 self.out,
                 methods=self.methods or None,
+                agents=self.agents or None,
                 fresh=self.fresh,
                 report=lambda agent, method, done: told(
                     f"{agent} {method}", pairs.index((agent, method)) * study.steps + done

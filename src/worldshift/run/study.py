@@ -227,6 +227,7 @@ def run_study(
     out: Path,
     *,
     methods: Sequence[str] | None = None,
+    agents: Sequence[str] | None = None,
     fresh: bool = False,
     report: Callable[[str, str, int], None] | None = None,
 ) -> Path:
@@ -234,24 +235,35 @@ def run_study(
 
     Arguments:
         methods: only these; all of the study by default.
-        fresh: begin anew instead of keeping finished pairs.
+        agents: only these; all of the study by default.
+        fresh: throw the rows of what is asked for away first, instead of keeping finished pairs.
         report: called with (agent, method, agent steps done); at once with all steps for a pair that is kept.
 
     Raises:
         ValueError: unknown method or agent, or rows of another definition or agent in the file.
     """
-    unknown = [m for m in methods or () if m not in study.methods]
-    if unknown:
-        raise ValueError(f"{study.name} has no method {unknown[0]!r}; it has {', '.join(study.methods)}.")
+    for what, asked, known in (("method", methods, study.methods), ("agent", agents, study.agents)):
+        unknown = [name for name in asked or () if name not in known]
+        if unknown:
+            raise ValueError(f"{study.name} has no {what} {unknown[0]!r}; it has {', '.join(known)}.")
     if not study.pairs:
         raise ValueError(f"{study.name} cannot be run: {' and '.join(study.agents)} was not trained yet.")
+
+    def asked_for(agent: str, method: str) -> bool:
+        return (methods is None or method in methods) and (agents is None or agent in agents)
+
     shipped = {agent: zoo.fingerprint(zoo.find(agent)) for agent in dict.fromkeys(agent for agent, _ in study.pairs)}
     path = out / f"{study.name}.jsonl"
-    header, rows = ({}, []) if fresh or not path.exists() else read_rows(path)
+    header, rows = read_rows(path) if path.exists() else ({}, [])
+    if fresh and methods is None and agents is None:
+        header, rows = {}, []
+    elif fresh and header:
+        rows = [row for row in rows if not asked_for(row["agent"], row["method"])]
+        header["pairs"] = [each for each in header["pairs"] if not asked_for(each["agent"], each["method"])]
     header = _continued(header, study, shipped, path)
     for agent, method in study.pairs:
         done = any((each["agent"], each["method"]) == (agent, method) for each in header["pairs"])
-        if not done and (methods is None or method in methods):
+        if not done and asked_for(agent, method):
 
             def told(steps: int, agent: str = agent, method: str = method) -> None:
                 if report:
@@ -275,7 +287,10 @@ def _continued(header: dict[str, Any], study: AnyStudy, shipped: dict[str, str],
         raise ValueError(f"{path} was made by another definition of {study.name}: pass --fresh to begin anew.")
     changed = {e["agent"] for e in header["pairs"] if e["fingerprint"] != shipped.get(e["agent"], e["fingerprint"])}
     if changed:
-        raise ValueError(f"{path} holds rows of another {min(changed)} than there is now: pass --fresh to begin anew.")
+        raise ValueError(
+            f"{path} holds rows of another {min(changed)} than there is now: pass --fresh --agents {min(changed)} to "
+            "run them again."
+        )
     return header
 
 
