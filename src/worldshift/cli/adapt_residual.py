@@ -90,7 +90,8 @@ class Residual:
 
     def _tell(self, adapted: Adapted, zero_shot: float | None, transitions: int) -> None:
         curve, first, last = adapted.curve, adapted.curve[0]["held_out_kl"], adapted.curve[-1]["held_out_kl"]
-        expressed = last <= ENOUGH * adapted.expected_kl
+        yardstick = adapted.expected_kl if adapted.expected_kl > 0 else None
+        expressed = None if yardstick is None else last <= ENOUGH * yardstick
         if self.json:
             found: dict[str, Any] = {"agent": self.agent, "out": str(self.out), "transitions": transitions}
             found |= {"zero_shot_return": zero_shot, "expected_kl": adapted.expected_kl, "expressed": expressed}
@@ -105,15 +106,14 @@ class Residual:
         say().print(Grid(header, rows).rich())
         if zero_shot is not None:
             say().print(f"not adapted (zero-shot): {zero_shot:.0f}")
-        verdict = "the correction expresses what changed"
-        if not expressed:
-            helped = "a part of" if last < 0.8 * first else "hardly any of"
-            verdict = f"the correction expresses {helped} what changed: take more updates, more data, or another method"
-        say().print(
-            f"held-out error {first:.2f} -> {last:.2f} nats, where the source's model, being right, would be off by "
-            f"{adapted.expected_kl:.2f}: {verdict}; the agent is in {self.out / 'agent'}",
-            soft_wrap=True,
-        )
+        said = f"held-out error {first:.2f} -> {last:.2f} nats, "
+        if yardstick is None:
+            said += "and no yardstick: the source's model is surer of what follows here than of what it sees"
+        else:
+            helped = "what" if expressed else "a part of what" if last < 0.8 * first else "hardly any of what"
+            said += f"where the source's model, being right, would be off by {yardstick:.2f}: the correction expresses "
+            said += f"{helped} changed" + ("" if expressed else ": take more updates, more data, or another method")
+        say().print(f"{said}; the agent is in {self.out / 'agent'}", soft_wrap=True)
 
 
 def _words(row: dict[str, float]) -> str:
