@@ -141,7 +141,7 @@ def model_loss(model: Draw, batch: Batch, config: DrawConfig, key: PRNGKeyArray)
         pictured, true = z[few], true[few]
     error = model.decoder(pictured) - model.standard(true)
     pixels, vector = (jnp.mean(jnp.sum(x**2, -1)) for x in jnp.split(error, [model.image_dim], axis=-1))
-    image = coarse_error(error[..., : model.image_dim], config.image_grain) if model.pixels else 0.0
+    image = coarse_error(error[..., : model.image_dim], config.image_grain) if model.pixels else jnp.zeros(())
     reward = jnp.mean(soft_cross_entropy(model.reward_head(z[1:]), batch.reward, -span, span))
     ends = jnp.zeros(())
     if model.continue_head is not None:
