@@ -58,6 +58,7 @@ OFFLINE_STUDIES = (
             *_BOUNDS,
             Case("residual", _ONE),
             Case("residual, half of 40,000 its own", _ONE, recordings=2),
+            Case("residual, whole episodes", _ONE, length=None),
             Case("finetune of the dynamics", _DYNAMICS),
             Case("replacement", _REPLACEMENT),
         ),
