@@ -121,6 +121,19 @@ def test_a_study_runs_goes_on_and_is_drawn(tmp_path):
         assert picture.size[0] > 600
     with pytest.raises(ValueError, match="another definition"):
         run_study(replace(STUDY, updates=6), tmp_path)
+    changed = tuple(replace(c, transitions=500) if c.name == "residual" else c for c in CASES)
+    with pytest.raises(ValueError, match="another definition"):
+        run_study(replace(STUDY, cases=changed), tmp_path)
+
+
+def test_cases_may_be_added_to_a_study_that_has_rows(tmp_path):
+    first = replace(STUDY, cases=CASES[:1])
+    path = run_study(first, tmp_path)
+    kept = read_rows(path)[1]
+    more = replace(STUDY, cases=(*CASES[:1], Case("oracle", measured="oracle")))
+    header, rows = read_rows(run_study(more, tmp_path))
+    assert rows[: len(kept)] == kept and {row["method"] for row in rows} == {CASES[0].name, "oracle"}
+    assert set(header["definition"]["cases"]) == {CASES[0].name, "oracle"}
 
 
 def test_every_case_of_the_shipped_studies_has_its_agents():

@@ -283,7 +283,8 @@ def _continued(header: dict[str, Any], study: AnyStudy, shipped: dict[str, str],
     """The header to go on with: that of the file, if it is of the same study and the same agents."""
     if not header:
         return {"study": study.name, "about": study.about, "definition": _json(study.definition()), "pairs": []}
-    if header.get("study") != study.name or header.get("definition") != _json(study.definition()):
+    definition = _json(study.definition())
+    if header.get("study") != study.name or not _extends(definition, header["definition"], header["pairs"]):
         raise ValueError(f"{path} was made by another definition of {study.name}: pass --fresh to begin anew.")
     changed = {e["agent"] for e in header["pairs"] if e["fingerprint"] != shipped.get(e["agent"], e["fingerprint"])}
     if changed:
@@ -291,7 +292,14 @@ def _continued(header: dict[str, Any], study: AnyStudy, shipped: dict[str, str],
             f"{path} holds rows of another {min(changed)} than there is now: pass --fresh --agents {min(changed)} to "
             "run them again."
         )
-    return header
+    return header | {"definition": definition}
+
+
+def _extends(new: dict[str, Any], old: dict[str, Any], pairs: Sequence[dict[str, Any]]) -> bool:
+    """Whether rows made under `old` are what `new` would make: cases may be added, or dropped if they have no rows."""
+    made = {each["method"] for each in pairs}
+    cases = [{k: v for k, v in each.get("cases", {}).items() if k in made} for each in (new, old)]
+    return cases[0] == cases[1] and new | {"cases": {}} == old | {"cases": {}}
 
 
 def _json(value: Any) -> Any:
