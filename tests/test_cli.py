@@ -19,9 +19,10 @@ from worldshift import cli, zoo
 from worldshift.cli import readme
 from worldshift.cli.training import Pace
 from worldshift.data.episodes import save_episodes
-from worldshift.run import demo, study
+from worldshift.run import demo
 from worldshift.run.protocol import Protocol
 from worldshift.run.record import RecordConfig, record
+from worldshift.studies.declared import STUDIES
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -171,7 +172,7 @@ def test_adapt_in_both_modes(tiny_run, capsys):
     run = worldshift("adapt", "reflex", str(tiny_run.path), *short, "--json")
     assert run.returncode == 0, run.stderr
     found = one_object(run.stdout)
-    assert list(found["methods"]) == ["nominal", "frozen", "fast", "oracle"]
+    assert list(found["bodies"]["walker-walk"]) == ["nominal", "frozen", "fast", "oracle"]
     assert found["protocol"]["block"] == 10 and found["shift"]["kind"] == "ActuatorGain"
     assert found["methods"]["oracle"]["actuation_end"]["value"] < 0.02
     line = '{"kind": "Friction", "scale": 0.5}'
@@ -205,7 +206,7 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     rows = tmp_path / "rows"
     assert cli.main(["study", "fast-gains", "--quick", "--out", str(rows), "--json"]) == 0
     found = one_object(capsys.readouterr().out)
-    assert list(found["methods"]) == ["nominal", "frozen", "fast", "layered", "oracle"]
+    assert list(found["bodies"]["walker-walk"]) == ["nominal", "frozen", "fast", "layered", "oracle"]
     assert found["file"] == str(rows / "fast-gains-quick.jsonl")
 
     page = tmp_path / "README.md"
@@ -215,7 +216,7 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
         ["results", name, "--folder", str(rows), "--figures", str(figures), "--readme", str(page), "--json"]
     )
     again = one_object(capsys.readouterr().out)
-    assert told == 0 and again["methods"] == found["methods"]
+    assert told == 0 and again["bodies"] == found["bodies"]
     assert again["files"] == [str(figures / f"{name}.png"), str(page)] and (figures / f"{name}.png").is_file()
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
@@ -237,7 +238,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path):
 
 def test_study_list(capsys):
     assert cli.main(["study", "list"]) == 0
-    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == list(study.STUDIES)
+    assert [line.split(":")[0] for line in capsys.readouterr().out.splitlines()] == list(STUDIES)
 
 
 # Training that stops and goes on

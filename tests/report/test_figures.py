@@ -12,9 +12,9 @@ from worldshift.report.figures import LOOKS, Curve, Panel, Training, over_body_t
 X = np.linspace(-5.0, 20.0, 26)
 
 
-def panels(*methods: str) -> list[Panel]:
+def panels(*methods: str, on: tuple[tuple[float, float], ...] = ()) -> dict[str, list[Panel]]:
     curves = {m: Curve(X, np.full(26, 0.1 * (i + 1)), np.zeros(26), np.ones(26)) for i, m in enumerate(methods)}
-    return [Panel("reward", curves, limits=(0, 1)), Panel("error", curves, level=1.0)]
+    return {"walker": [Panel("reward", curves, limits=(0, 1), on=on), Panel("error", curves, level=1.0, on=on)]}
 
 
 def has(picture: Image.Image, colour: str, tolerance: int = 12) -> bool:
@@ -25,15 +25,15 @@ def has(picture: Image.Image, colour: str, tolerance: int = 12) -> bool:
 
 def test_each_method_is_drawn_in_its_colour_and_no_other(tmp_path):
     path = tmp_path / "new" / "curves.png"
-    over_body_time(path, panels("frozen", "fast"), title="a fault", on=[(0.0, 15.0)])
+    over_body_time(path, panels("frozen", "fast", on=((0.0, 15.0),)), title="a fault")
     picture = Image.open(path)
     assert has(picture, LOOKS["frozen"].colour) and has(picture, LOOKS["fast"].colour)
     assert not has(picture, LOOKS["paper"].colour) and not has(picture, LOOKS["oracle"].colour)
 
 
 def test_the_fault_is_shaded_where_it_acts(tmp_path):
-    over_body_time(tmp_path / "a.png", panels("frozen"), title="", on=[(0.0, 10.0)])
-    over_body_time(tmp_path / "b.png", panels("frozen"), title="", on=[])
+    over_body_time(tmp_path / "a.png", panels("frozen", on=((0.0, 10.0),)), title="")
+    over_body_time(tmp_path / "b.png", panels("frozen"), title="")
     marked, plain = (np.asarray(Image.open(tmp_path / n).convert("RGB"), int) for n in ("a.png", "b.png"))
     assert marked.shape == plain.shape
     # The axis runs from -5 to 20, so the shaded tenth to fifteenth of 25 s lies from 20 % to 60 % of its width.
@@ -48,7 +48,7 @@ def test_the_fault_is_shaded_where_it_acts(tmp_path):
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):
     for name in ("a.png", "b.png"):
-        over_body_time(tmp_path / name, panels("frozen", "fast"), title="t", on=[(0.0, 10.0)])
+        over_body_time(tmp_path / name, panels("frozen", "fast", on=((0.0, 10.0),)), title="t")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b.png"]
 

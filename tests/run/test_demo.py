@@ -9,8 +9,8 @@ from PIL import Image
 from worldshift import zoo
 from worldshift.envs import make
 from worldshift.run.demo import METHODS, SIZE, ReflexDemo, reflex_demo
+from worldshift.run.methods import GAINS
 from worldshift.run.protocol import Protocol
-from worldshift.run.study import GAINS
 from worldshift.shifts import Shifted, StepOnOff
 
 DEMO = ReflexDemo(

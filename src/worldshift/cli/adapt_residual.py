@@ -12,8 +12,8 @@ import tyro
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
 from worldshift.cli.shared import emit, progress, say, shift_from
-from worldshift.cli.tables import Grid, number
 from worldshift.data.episodes import load_episodes
+from worldshift.report.grid import Grid, number
 from worldshift.run.adapt_offline import Adapted, adapt_offline, save_adapted
 from worldshift.run.appraisal import evaluate_draw
 from worldshift.zoo import load_dreamer

@@ -9,9 +9,9 @@ from worldshift import zoo
 from worldshift.agents.agent import Agent
 from worldshift.agents.mppi import PlannerConfig
 from worldshift.cli.shared import aside, emit, say, shift_from
-from worldshift.cli.tables import agents
 from worldshift.run.appraisal import evaluate_agent, evaluate_draw
 from worldshift.shifts import Shift
+from worldshift.studies.agents import agents
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import tyro
+from rich.markup import escape
 
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
-from worldshift.cli.tables import CASES_LEGEND, COMPARISON_LEGEND, of_study
-from worldshift.run.findings import draw, findings
-from worldshift.run.offline_study import OfflineStudy
-from worldshift.run.study import STUDIES, AnyStudy, Study, load_study
+from worldshift.studies.contract import Study
+from worldshift.studies.declared import STUDIES, load_study
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Verb:
         if not names:
             raise ValueError(f"there are no rows in {self.folder}: run `worldshift study NAME` first.")
         loaded = [load_study(name, self.folder) for name in names]
-        files = [str(f) for each in loaded for f in draw(*each, self.figures, self.folder)] if self.figures else []
+        files = [str(path) for each in loaded for path in drawn(*each, self.figures, self.folder)]
         if self.readme:
             rewrite(self.readme, {study.name: (study, header, rows) for study, header, rows in loaded})
             files.append(str(self.readme))
@@ -55,17 +54,27 @@ class Verb:
         return 0
 
 
-def tell(study: AnyStudy, header: Mapping[str, Any], rows: list[dict], *, json: bool, extra: Mapping[str, Any]) -> None:
+def findings(study: Study, header: Mapping[str, Any], rows: list[dict]) -> dict[str, Any]:
+    """The numbers of a study as JSON values."""
+    base = {"study": study.name, "about": study.about, "definition": header["definition"]}
+    return base | study.numbers(header, rows)
+
+
+def drawn(study: Study, header: Mapping[str, Any], rows: list[dict], folder: Path | None, results: Path) -> list[Path]:
+    """Draws the study's figure into a folder, if there is one and it has one."""
+    path = folder and folder / f"{study.name}.png"
+    return [path] if path and study.draw(header, rows, path, results) else []
+
+
+def tell(study: Study, header: Mapping[str, Any], rows: list[dict], *, json: bool, extra: Mapping[str, Any]) -> None:
     """Prints what a study found: one JSON object, or a table."""
     if json:
         emit(findings(study, header, rows) | dict(extra))
         return
     out = say()
     out.print(f"\n[bold]{study.name}[/]: {study.about}")
-    out.print(of_study(study, header, rows).rich())
-    if isinstance(study, OfflineStudy):
-        out.print(f"[dim]{CASES_LEGEND}[/]")
-    elif isinstance(study, Study) and study.shift is not None:
-        out.print(f"[dim]{COMPARISON_LEGEND}[/]")
+    out.print(study.table(header, rows).rich())
+    for note in study.notes(header, rows):
+        out.print(f"[dim]{escape(note)}[/]")
     for name, value in extra.items():
         out.print(f"{name}: {value}", soft_wrap=True)

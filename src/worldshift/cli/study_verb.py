@@ -7,7 +7,8 @@ import tyro
 
 from worldshift.cli.results_verb import tell
 from worldshift.cli.shared import progress
-from worldshift.run.study import STUDIES, find_study, load_study, run_study
+from worldshift.studies.declared import STUDIES, find_study, load_study
+from worldshift.studies.runner import run_study
 
 _NAMES = "; ".join(f"{name}: {study.about}" for name, study in STUDIES.items())
 

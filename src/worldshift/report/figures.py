@@ -63,49 +63,37 @@ class Panel:
     level: float | None = None
     """A thin line here: what no correction, or a perfect one, would give."""
     limits: tuple[float, float] | None = None
+    on: tuple[tuple[float, float], ...] = ()
+    """Beginnings and ends of the fault."""
+    episodes: tuple[float, ...] = ()
+    """Beginnings of episodes, where rewards dip because bodies get up."""
 
 
-def over_body_time(
-    path: str | os.PathLike[str],
-    panels: Sequence[Panel],
-    *,
-    title: str,
-    on: Sequence[tuple[float, float]],
-    episodes: Sequence[float] = (),
-) -> None:
-    """Panels above each other over body time (s), the fault's ON phases shaded. Written atomically.
-
-    Arguments:
-        on: beginnings and ends of the fault.
-        episodes: beginnings of episodes, where rewards dip because bodies get up; marked in the first panel.
-    """
+def over_body_time(path: str | os.PathLike[str], columns: Mapping[str, Sequence[Panel]], *, title: str) -> None:
+    """Panels over body time (s), the fault's ON phases shaded: a column for each body. Written atomically."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 0.9 + 2.1 * len(panels)), layout="constrained")
-    axes = np.atleast_1d(figure.subplots(len(panels), 1, sharex=True))
-    for axis, panel in zip(axes, panels, strict=True):
-        for begin, end in on:
-            axis.axvspan(begin, end, color="#F3EBDD", zorder=0, lw=0)
-            axis.axvline(begin, color="#8A7B5C", lw=0.8, zorder=1)
-        if panel.level is not None:
-            axis.axhline(panel.level, color="#999999", lw=0.8, zorder=1)
-        for method in [m for m in LOOKS if m in panel.curves]:
-            _draw(axis, panel.curves[method], LOOKS[method])
-        axis.set_ylabel(panel.label)
-        if panel.limits:
-            axis.set_ylim(*panel.limits)
-        _tidy(axis)
-    if on:
-        axes[0].annotate("fault", (on[0][0], 1.0), xycoords=("data", "axes fraction"), xytext=(4, -11),
-                         textcoords="offset points", fontsize=8, color="#6B5D3E")  # fmt: skip
-    for i, begin in enumerate(episodes):
-        axes[0].plot([begin, begin], [0, 0.05], color="#777777", lw=0.8, transform=axes[0].get_xaxis_transform(),
-                     label="new episode" if i == 0 else None, clip_on=False)  # fmt: skip
-    axes[-1].set_xlabel("body time (s)")
-    axes[-1].set_xlim(*_extent(panels))
-    handles, labels = _legend(axes)
-    columns = 4 if sum(map(len, labels)) < 75 else 3
-    figure.legend(handles, labels, loc="outside upper center", ncols=columns, frameon=False, fontsize=8,
+    height = max(len(panels) for panels in columns.values())
+    size = (7.2 if len(columns) == 1 else 1.0 + 3.6 * len(columns), 0.9 + 2.1 * height)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = np.asarray(figure.subplots(height, len(columns), sharex="col", squeeze=False))
+    for j, (body, panels) in enumerate(columns.items()):
+        for axis, panel in zip(axes[:, j], panels, strict=True):
+            _panel(axis, panel, label=j == 0)
+        if panels[0].on:
+            axes[0, j].annotate("fault", (panels[0].on[0][0], 1.0), xycoords=("data", "axes fraction"), fontsize=8,
+                                xytext=(4, -11), textcoords="offset points", color="#6B5D3E")  # fmt: skip
+        for i, begin in enumerate(panels[0].episodes):
+            axes[0, j].plot([begin, begin], [0, 0.05], color="#777777", lw=0.8, clip_on=False,
+                            transform=axes[0, j].get_xaxis_transform(),
+                            label="new episode" if i == 0 else None)  # fmt: skip
+        if len(columns) > 1:
+            axes[0, j].set_title(body, fontsize=10)
+        axes[-1, j].set_xlabel("body time (s)")
+        axes[-1, j].set_xlim(*_extent(panels))
+    handles, labels = _legend(axes.ravel())
+    many = 4 if sum(map(len, labels)) < 75 * len(columns) else 3
+    figure.legend(handles, labels, loc="outside upper center", ncols=many, frameon=False, fontsize=8,
                   title=title, title_fontsize=10)  # fmt: skip
     _save(figure, path)
 
@@ -204,6 +192,21 @@ def look_of(name: str, names: Sequence[str]) -> Look:
     styles: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
     place = free.index(name)
     return Look(name, colours[place % len(colours)], styles[(place // len(colours)) % len(styles)], 1.4)
+
+
+def _panel(axis, panel: Panel, *, label: bool) -> None:
+    for begin, end in panel.on:
+        axis.axvspan(begin, end, color="#F3EBDD", zorder=0, lw=0)
+        axis.axvline(begin, color="#8A7B5C", lw=0.8, zorder=1)
+    if panel.level is not None:
+        axis.axhline(panel.level, color="#999999", lw=0.8, zorder=1)
+    for method in [m for m in LOOKS if m in panel.curves]:
+        _draw(axis, panel.curves[method], LOOKS[method])
+    if label:
+        axis.set_ylabel(panel.label)
+    if panel.limits:
+        axis.set_ylim(*panel.limits)
+    _tidy(axis)
 
 
 def _draw(axis, curve: Curve, look: Look) -> None:

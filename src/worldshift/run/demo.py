@@ -16,10 +16,9 @@ import numpy as np
 from worldshift.adapt.contract import Command
 from worldshift.report import film
 from worldshift.report.figures import over_body_time
-from worldshift.run.findings import episode_starts, panels
-from worldshift.run.methods import Comparison, Watch, compare, episode_steps
+from worldshift.run.methods import GAINS, Comparison, Watch, compare, episode_steps
 from worldshift.run.protocol import Body, Protocol
-from worldshift.run.study import GAINS
+from worldshift.run.show import panels
 from worldshift.run.summary import Summary, plain, summarise
 from worldshift.shifts import Shifted
 from worldshift.zoo import Shipped
@@ -102,10 +101,10 @@ def reflex_demo(
         shipped, METHODS, demo.protocol, GAINS, demo.lives, seed=demo.seed, report=report, watch=camera.watch
     )
     summaries = summarise(comparison.rows, demo.protocol, comparison.dt, ms=comparison.ms)
-    shown, on = panels(comparison.rows, demo.protocol, comparison.dt)
+    shown = panels(comparison.rows, demo.protocol, comparison.dt)
     files = [out / name for name in ("reflex.png", "film.png", "film.gif", "numbers.json")]
     title = f"{shipped.task}: each motor's strength changes at 0 s (fault {demo.seed}, {demo.bodies} bodies)"
-    over_body_time(files[0], shown, title=title, on=on, episodes=episode_starts(demo.protocol, comparison.dt))
+    over_body_time(files[0], {shipped.task: shown}, title=title)
     camera.develop(files[1], files[2])
     found = Found(summaries, comparison, camera.gains, files)
     files[3].write_text(json.dumps(found.as_json(demo, shipped), indent=1, allow_nan=False) + "\n")

@@ -23,8 +23,8 @@ from worldshift.report.film import film_strip
 from worldshift.run.adapt_offline import Adapted, adapt_offline
 from worldshift.run.appraisal import evaluate_draw
 from worldshift.run.dreams import can_draw, dream, pictures
-from worldshift.run.offline_study import oracle_of, target_data
 from worldshift.run.pairs import pair_of
+from worldshift.run.target_data import oracle_of, target_data
 
 DREAMT = 50
 """Decisions of a dream."""

@@ -21,9 +21,11 @@ from worldshift.adapt.reflex import PUBLISHED, Reflex
 from worldshift.agents.agent import Agent, Memory, Observations
 from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
-from worldshift.shifts import Shift
+from worldshift.shifts import ActuatorGain, Shift, Uniform
 from worldshift.zoo import Shipped
 
+GAINS = ActuatorGain(Uniform(-0.5, 0.5))
+"""RWM's step gains: p ~ U[-0.5, 0.5] for each actuator by itself."""
 METHODS = {
     "nominal": "the agent in the body that it was trained in",
     "frozen": "the agent as it was trained, under the fault",

@@ -11,15 +11,17 @@ from PIL import Image
 from worldshift import zoo
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.imagination import ActorCriticConfig
+from worldshift.cli.results_verb import drawn, findings
 from worldshift.models.vision import PIXELS
-from worldshift.run import offline_study
 from worldshift.run.demo_residual import ResidualDemo, residual_demo
 from worldshift.run.dreams import POSES, dream, pictures
-from worldshift.run.findings import draw, findings
-from worldshift.run.offline_study import Case, OfflineStudy, agent_of, by_case, oracle_of, own_data, target_data
 from worldshift.run.pairs import PAIRS, pair_of
 from worldshift.run.protocol import read_rows
-from worldshift.run.study import STUDIES, run_study
+from worldshift.run.target_data import oracle_of, own_data, target_data
+from worldshift.studies import offline as offline_study
+from worldshift.studies.declared import STUDIES
+from worldshift.studies.offline import Case, OfflineStudy, agent_of, by_case
+from worldshift.studies.runner import run_study
 
 AGENT = "draw-pendulum-swingup-1"
 SMALL = OfflineConfig(lead=1, batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
@@ -116,7 +118,7 @@ def test_a_study_runs_goes_on_and_is_drawn(tmp_path):
     assert residual["curve"]["updates"] == [0, 2, 4] and residual["pair"] == "pendulum-reversed"
     numbers = findings(STUDY, header, rows)
     assert list(numbers["pairs"]["pendulum-reversed"]) == ["residual", "zero-shot", "oracle"] and json.dumps(numbers)
-    (figure,) = draw(STUDY, header, rows, tmp_path, tmp_path)
+    (figure,) = drawn(STUDY, header, rows, tmp_path, tmp_path)
     with Image.open(figure) as picture:
         assert picture.size[0] > 600
     with pytest.raises(ValueError, match="another definition"):

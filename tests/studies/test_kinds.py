@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from worldshift.run.findings import findings
-from worldshift.run.kinds_study import KindsStudy, by_kind
+from worldshift.cli.results_verb import findings
 from worldshift.run.protocol import Protocol, read_rows
-from worldshift.run.study import UNMATCHED, find_study, run_study
 from worldshift.shifts import ActuatorGain, Gravity
+from worldshift.studies.declared import find_study
+from worldshift.studies.kinds import KindsStudy, by_kind
+from worldshift.studies.reflex_cases import UNMATCHED
+from worldshift.studies.runner import run_study
 
 STUDY = KindsStudy(
     "kinds", "two kinds", ("walker-walk-1",), ("frozen", "fast"), Protocol(nominal=20, on=80, off=0, block=20),

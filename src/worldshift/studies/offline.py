@@ -7,7 +7,8 @@ the pair, records the data and is the bound. Only the measuring reads a reward o
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -16,21 +17,25 @@ import numpy as np
 from worldshift import checkpoint, zoo
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
-from worldshift.data.episodes import Episodes
+from worldshift.report.figures import Curve, by_updates
+from worldshift.report.grid import Grid, interval, number, share
 from worldshift.report.stats import Estimate, estimate, mean
 from worldshift.run.adapt_offline import adapt_seeds
-from worldshift.run.appraisal import acting, evaluate_draw
+from worldshift.run.appraisal import evaluate_draw
 from worldshift.run.pairs import Pair, pair_of
-from worldshift.run.record import Behaviour, RecordConfig, record
+from worldshift.run.summary import plain
+from worldshift.run.target_data import EPISODE, Recording, oracle_of, own_data, target_data
+from worldshift.studies.contract import Header, Rows, Study
 
 Measured = Literal["source", "oracle", "randomised"]
-Recording = Behaviour | Literal["failures"]
-"""What is recorded in the target; `failures`: seven parts mixed, and three parts what the source's own agent does
-there, with bursts of noise as well."""
-EPISODE = 100
-"""Decisions of a recorded episode: shorter ones show more of how the oracle gets where it is paid."""
 LATE = 3
 """Measurements at the end of a curve whose mean is reported: single ones swing."""
+
+
+LEGEND = (
+    "Returns in the target, mean over seeds with 95 % bootstrap intervals, at most 500; best of the curve: highest "
+    "point of the curve of means; picked: where the held-out error is lowest, which needs no reward of the target."
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class OfflineStudy:
+class OfflineStudy(Study):
     """A grid: every source agent x case x seed."""
 
     name: str
@@ -129,6 +134,44 @@ class OfflineStudy:
             rows.append({"pair": pair.name, "seed": seed, "curve": {k: v for k, v in columns.items() if v}})
         return rows, {}
 
+    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """Summaries by pair and case."""
+        return {"pairs": {p: {m: plain(s._asdict()) for m, s in each.items()} for p, each in by_case(rows).items()}}
+
+    def table(self, header: Header, rows: Rows) -> Grid:
+        """A line for each pair and case. Returns are in the target, out of 500."""
+        columns = (
+            "pair",
+            "method",
+            f"return, last {LATE} of the curve",
+            "of the oracle",
+            "best of the curve",
+            "picked",
+        )
+        lines = [
+            (
+                pair,
+                name,
+                interval(s.final, 0),
+                share(Estimate(s.share, np.nan, np.nan, s.final.runs, 1)),
+                number(s.best, 0),
+                number(s.picked, 0),
+            )
+            for pair, each in by_case(rows).items()
+            for name, s in each.items()
+        ]
+        return Grid(columns, lines)
+
+    def notes(self, header: Header, rows: Rows) -> list[str]:
+        """What the columns are."""
+        return [LEGEND]
+
+    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+        """Returns and held-out errors by updates."""
+        quantities = {"return in the target": "target_return", "held-out error (nats)": "held_out_kl"}
+        by_updates(path, {label: over_updates(rows, name) for label, name in quantities.items()}, title=self.about)
+        return True
+
     def _adapt(
         self,
         source: DrawAgent,
@@ -145,10 +188,10 @@ class OfflineStudy:
         for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
             past = len(curves) * self.updates
             data = [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group]
-            for number in range(1, case.recordings):
+            for turn in range(1, case.recordings):
                 first = adapt_seeds(source, data, config, updates=max(self.updates // 2, config.lead + 1), seeds=group)
                 data = [
-                    had + own_data(pair, each.agent, seed + 10_000 * number, part, case.length)
+                    had + own_data(pair, each.agent, seed + 10_000 * turn, part, case.length)
                     for had, each, seed in zip(data, first, group, strict=True)
                 ]
             found = adapt_seeds(
@@ -165,11 +208,6 @@ class OfflineStudy:
         return curves
 
 
-def oracle_of(pair: Pair) -> str:
-    """The shipped agent that was trained in the target of a pair."""
-    return f"draw-{pair.name}-1"
-
-
 def pair_of_agent(agent: str) -> Pair:
     """The pair whose source an agent, shipped or a path, was trained in."""
     return pair_of(checkpoint.read_manifest(zoo.find(agent)).config["training"]["task"])
@@ -181,27 +219,6 @@ def agent_of(case: Case, source: str) -> str:
         return source.replace("draw-", "rssm-", 1) if case.recurrent else source
     oracle = oracle_of(pair_of_agent(source))
     return oracle if case.measured == "oracle" else f"{oracle.removesuffix('-1')}-randomised-1"
-
-
-@lru_cache(maxsize=16)
-def target_data(
-    pair: Pair, behaviour: Recording, seed: int, transitions: int = 40_000, length: int | None = EPISODE
-) -> Episodes:
-    """What the oracle of a pair records in the target, or random actions: a function of its arguments alone."""
-    if behaviour == "failures":
-        few = 3 * transitions // 10
-        source, _ = zoo.load_dreamer(f"draw-{pair.task.replace(':', '-')}-1")
-        failed = own_data(pair, source, seed + 10_000, few, length)
-        return target_data(pair, "mixed", seed, transitions - few, length) + failed
-    act = None if behaviour == "random" else acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
-    config = RecordConfig(pair.task, pair.shift, transitions, behaviour, length, seed=seed)
-    return Episodes(tuple(record(config, act)), {})
-
-
-def own_data(pair: Pair, agent: DrawAgent, seed: int, transitions: int, length: int | None) -> Episodes:
-    """What an agent that is not the target's own records there, mixed."""
-    config = RecordConfig(pair.task, pair.shift, transitions, length=length, seed=seed)
-    return Episodes(tuple(record(config, acting(agent, seed))), {})
 
 
 class CaseSummary(NamedTuple):
@@ -243,3 +260,20 @@ def _picked(curve: Mapping[str, list[float]]) -> float:
     if len(curve["target_return"]) == 1:
         return curve["target_return"][0]
     return curve["target_return"][1 + int(np.argmin(curve["held_out_kl"][1:]))]
+
+
+def over_updates(rows: Rows, name: str) -> dict[str, dict[str, Curve]]:
+    """Curves by pair and case: mean over seeds, and their range. What is measured once is a level all along."""
+    found: dict[str, dict[str, Curve]] = {}
+    longest = max(row["curve"]["updates"][-1] for row in rows)
+    for pair, case in dict.fromkeys((row["pair"], row["method"]) for row in rows):
+        mine = [row["curve"] for row in rows if (row["pair"], row["method"]) == (pair, case)]
+        if name not in mine[0]:
+            continue
+        values = np.asarray([curve[name] for curve in mine], float)
+        x = np.asarray(mine[0]["updates"], float)
+        if len(x) == 1:
+            x, values = np.asarray([0.0, longest]), np.repeat(values.mean(0, keepdims=True), 2, axis=1)
+        band = (values.min(0), values.max(0)) if len(values) > 1 else (None, None)
+        found.setdefault(pair, {})[case] = Curve(x, values.mean(0), *band)
+    return found

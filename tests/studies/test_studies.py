@@ -10,23 +10,34 @@ import numpy as np
 import pytest
 
 from worldshift import zoo
-from worldshift.run import findings as evidence
-from worldshift.run.methods import METHODS, SamplingAgent, build, compare, seconds_per_step
+from worldshift.cli.results_verb import drawn, findings
+from worldshift.run.methods import GAINS, METHODS, SamplingAgent, build, compare, seconds_per_step
 from worldshift.run.metrics import actuation_error, course
 from worldshift.run.protocol import Body, Protocol, read_rows
-from worldshift.run.study import FIRST_FAULT, GAINS, STUDIES, AgentStudy, Study, find_study, load_study, run_study
+from worldshift.run.show import panels
+from worldshift.studies.agents import ANCHORS, AgentStudy, trainings
+from worldshift.studies.contract import by_method
+from worldshift.studies.declared import STUDIES, find_study, load_study
+from worldshift.studies.lives import LivesStudy
+from worldshift.studies.reflex_cases import FIRST_FAULT
+from worldshift.studies.runner import run_study
 
 PROTOCOL = Protocol(nominal=40, on=60, off=20, episode_steps=20, offset=10)
 
 
+def one(found):
+    (only,) = found.values()
+    return only
+
+
 @pytest.fixture
-def study(tiny_run) -> Study:
-    return Study(
+def study(tiny_run) -> LivesStudy:
+    return LivesStudy(
         "small", "a test", (str(tiny_run.path),), ("nominal", "frozen", "oracle"), PROTOCOL, GAINS, (1000, 1001), (0, 1)
     )
 
 
-@pytest.mark.parametrize("study", [s for s in STUDIES.values() if isinstance(s, Study)], ids=lambda s: s.name)
+@pytest.mark.parametrize("study", [s for s in STUDIES.values() if isinstance(s, LivesStudy)], ids=lambda s: s.name)
 def test_definitions_are_sound(study):
     p = study.protocol
     assert all(steps % p.block == 0 for steps in (p.nominal, p.on, p.off))
@@ -40,11 +51,11 @@ def test_definitions_are_sound(study):
 
 def test_studies_measure_what_was_promised():
     fast, none = STUDIES["fast-gains"], STUDIES["no-shift"]
-    assert isinstance(fast, Study) and isinstance(none, Study)
+    assert isinstance(fast, LivesStudy) and isinstance(none, LivesStudy)
     assert len(fast.faults) == 20 and len(fast.seeds) == 2 and fast.protocol.on * 0.05 >= 75
     assert len(none.seeds) >= 16 and none.shift is None
     paper = STUDIES["paper-gains"]
-    assert isinstance(paper, Study)
+    assert isinstance(paper, LivesStudy)
     assert paper.protocol.on == paper.protocol.off == 75 * paper.protocol.episode_steps and len(paper.bodies) == 5
     assert not set(paper.faults) & set(fast.faults)
 
@@ -137,20 +148,20 @@ def test_user_errors_leave_nothing_behind(study, tmp_path):
 
 def test_findings_of_gains(study, tmp_path):
     header, rows = read_rows(run_study(study, tmp_path))
-    found = evidence.findings(study, header, rows)
+    found = findings(study, header, rows)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert set(found["methods"]) == {"nominal", "frozen", "oracle"} and list(found["agents"]) == list(study.agents)
-    assert found["methods"]["frozen"]["actuation_end"]["value"] == pytest.approx(1.0, abs=0.01)
-    assert found["methods"]["oracle"]["actuation_end"]["value"] < 0.02
-    assert found["methods"]["oracle"]["ms"] > 0
-    (figure,) = evidence.draw(study, header, rows, tmp_path / "figures", tmp_path)
+    assert set(one(found["bodies"])) == {"nominal", "frozen", "oracle"} and list(found["agents"]) == list(study.agents)
+    assert one(found["bodies"])["frozen"]["actuation_end"]["value"] == pytest.approx(1.0, abs=0.01)
+    assert one(found["bodies"])["oracle"]["actuation_end"]["value"] < 0.02
+    assert one(found["bodies"])["oracle"]["ms"] > 0
+    (figure,) = drawn(study, header, rows, tmp_path / "figures", tmp_path)
     assert figure == tmp_path / "figures" / "small.png" and figure.stat().st_size > 10_000
 
 
 def test_panels_place_the_fault(study, tmp_path):
     _, rows = read_rows(run_study(study, tmp_path))
-    (reward, actuation), on = evidence.panels(evidence.by_method(rows), PROTOCOL, 0.05)
-    assert on == [(0.0, 3.0)]
+    reward, actuation = panels(by_method(rows), PROTOCOL, 0.05)
+    assert reward.on == actuation.on == ((0.0, 3.0),)
     assert reward.curves["frozen"].x.tolist() == pytest.approx([-1, 0, 1, 2, 3, 4])
     assert "nominal" not in actuation.curves
     assert actuation.curves["frozen"].y[:3] == pytest.approx(1.0, abs=0.01)
@@ -161,10 +172,10 @@ def test_findings_without_a_fault_are_what_adapting_costs(study, tmp_path):
         study, methods=("frozen", "fast"), shift=None, protocol=Protocol(nominal=60, on=0, off=0, episode_steps=20)
     )
     header, rows = read_rows(run_study(healthy, tmp_path))
-    found = evidence.findings(healthy, header, rows)
-    assert found["methods"]["frozen"]["harm"]["value"] == 0.0
-    assert abs(found["methods"]["fast"]["harm"]["value"]) < 0.5
-    assert evidence.draw(healthy, header, rows, tmp_path, tmp_path) == []
+    found = findings(healthy, header, rows)
+    assert one(found["bodies"])["frozen"]["harm"]["value"] == 0.0
+    assert abs(one(found["bodies"])["fast"]["harm"]["value"]) < 0.5
+    assert drawn(healthy, header, rows, tmp_path, tmp_path) == []
 
 
 def test_agents_are_measured_and_their_curve_is_kept(tiny_run, tmp_path):
@@ -177,21 +188,21 @@ def test_agents_are_measured_and_their_curve_is_kept(tiny_run, tmp_path):
     )
     ((frames, score),) = row["curve"]
     assert frames == 80 and 0 < score < 40  # 40 agent steps, action repeat 2
-    assert evidence.findings(study, header, rows)["agents"][study.agents[0]]["mean"] == row["mean"]
+    assert findings(study, header, rows)["agents"][study.agents[0]]["mean"] == row["mean"]
 
 
 def test_official_scores_stop_where_ours_do(tmp_path):
-    anchors = tmp_path / evidence.ANCHORS
+    anchors = tmp_path / ANCHORS
     points = [{"frames": f, "mean": 900.0, "std": 1.0} for f in (100_000, 200_000, 500_000)]
     anchors.write_text(json.dumps({"tasks": {"walker-walk": points}}))
     rows = [{"agent": "a", "task": "walker-walk", "curve": [[100_000, 800.0], [140_000, 900.0]]}]
-    training = evidence.trainings(rows, anchors)["walker-walk"]
+    training = trainings(rows, anchors)["walker-walk"]
     assert [f for f, *_ in training.theirs] == [100_000, 200_000]
     assert training.ours == {"a": [(100_000, 800.0), (140_000, 900.0)]}
 
 
 def test_the_committed_official_scores_can_be_drawn():
-    official = json.loads((Path(__file__).parents[2] / "results" / evidence.ANCHORS).read_text())
+    official = json.loads((Path(__file__).parents[2] / "results" / ANCHORS).read_text())
     assert {"walker-walk", "cheetah-run", "cup-catch"} <= official["tasks"].keys()
     assert official["tasks"]["walker-walk"][0] == {"frames": 100_000, "mean": 961.9, "std": 10.2}
 

@@ -7,6 +7,7 @@ the model mispredicts the latents of what it sees. That error should warn before
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -14,17 +15,21 @@ import numpy as np
 
 from worldshift import zoo
 from worldshift.adapt import encoded, offline
+from worldshift.report.figures import Curve, by_severity
+from worldshift.report.grid import Grid, interval, number
 from worldshift.report.stats import Estimate, estimate, mean
 from worldshift.run.appraisal import acting
 from worldshift.run.record import RecordConfig, record
+from worldshift.run.summary import plain
 from worldshift.shifts import CameraPose, Colours, Lighting, Shift
+from worldshift.studies.contract import Header, Rows, Study
 
 LENGTH = 32
 """Moments of the windows that the error is measured on."""
 
 
 @dataclass(frozen=True)
-class LooksStudy:
+class LooksStudy(Study):
     """A grid: every agent x look x severity x seed."""
 
     name: str
@@ -82,6 +87,26 @@ class LooksStudy:
                 report(len(rows))
         return rows, {}
 
+    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """Summaries by look and severity."""
+        found = by_look(rows)
+        return {"looks": {k: {str(s): plain(e._asdict()) for s, e in each.items()} for k, each in found.items()}}
+
+    def table(self, header: Header, rows: Rows) -> Grid:
+        """A line for each look and severity. Returns are out of 500."""
+        lines = [
+            (look, number(severity, 2), interval(s.returned, 0), interval(s.error))
+            for look, each in by_look(rows).items()
+            for severity, s in each.items()
+        ]
+        return Grid(("what changes", "severity", "return", "error of the model (nats)"), lines)
+
+    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+        """Returns and errors by severity."""
+        curves = {"return": "return", "error of the model (nats)": "held_out_kl"}
+        by_severity(path, {label: over_severity(rows, name) for label, name in curves.items()}, title=self.about)
+        return True
+
 
 class LookSummary(NamedTuple):
     """One look at one severity, over seeds."""
@@ -100,6 +125,18 @@ def by_look(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, LookSumm
         columns = (np.asarray([row[name] for row in mine], float) for name in ("return", "held_out_kl"))
         returned, error = (estimate(column, mean, resamples=2000) for column in columns)
         found.setdefault(look, {})[severity] = LookSummary(returned, error)
+    return found
+
+
+def over_severity(rows: Rows, name: str) -> dict[str, Curve]:
+    """Curves by look: mean over seeds, and their range."""
+    found = {}
+    for look in dict.fromkeys(row["method"] for row in rows):
+        x = list(dict.fromkeys(row["severity"] for row in rows if row["method"] == look))
+        values = np.asarray(
+            [[row[name] for row in rows if (row["method"], row["severity"]) == (look, at)] for at in x], float
+        )
+        found[look] = Curve(np.asarray(x), values.mean(1), values.min(1), values.max(1))
     return found
 
 

@@ -10,14 +10,13 @@ from PIL import Image
 
 from worldshift.agents.draw_agent import DrawAgent, save_agent
 from worldshift.agents.imagination import ActorCritic
-from worldshift.cli.tables import of_study
+from worldshift.cli.results_verb import drawn, findings
 from worldshift.models.draw import Draw
 from worldshift.models.vision import PIXELS
-from worldshift.run.findings import draw, findings
-from worldshift.run.looks_study import LOOKS_STUDY, LooksStudy, by_look
 from worldshift.run.protocol import read_rows
-from worldshift.run.study import run_study
 from worldshift.shifts import Lighting
+from worldshift.studies.looks import LOOKS_STUDY, LooksStudy, by_look
+from worldshift.studies.runner import run_study
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +41,8 @@ def test_a_study_of_looks_is_run_told_and_drawn(study, tmp_path):
     found = by_look(rows)["light"]
     assert found[0.0].error.value == pytest.approx(np.mean(errors[:2]))
     assert json.loads(json.dumps(findings(study, header, rows)))["looks"]["light"]["1.0"]["returned"]["value"] >= 0
-    assert [row[:2] for row in of_study(study, header, rows).rows] == [("light", "0.00"), ("light", "1.00")]
-    (figure,) = draw(study, header, rows, tmp_path, tmp_path)
+    assert [row[:2] for row in study.table(header, rows).rows] == [("light", "0.00"), ("light", "1.00")]
+    (figure,) = drawn(study, header, rows, tmp_path, tmp_path)
     with Image.open(figure) as picture:
         assert picture.size[0] > 300
     again = run_study(study, tmp_path)

@@ -1,6 +1,6 @@
 """What studies of offline adaptation compare: methods, data of the target, choices around the residual, long training.
 
-Every line of a table is a `Case` here; how one is run and summed up is `offline_study`.
+Every line of a table is a `Case` here; how one is run and summed up is `offline`.
 """
 
 from dataclasses import replace
@@ -8,7 +8,7 @@ from dataclasses import replace
 from worldshift.adapt import residual
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.adapt.residual import ResidualConfig
-from worldshift.run.offline_study import Case, OfflineStudy
+from worldshift.studies.offline import Case, OfflineStudy
 
 DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1", "draw-finger-turn-hard-1")
 """The shipped source agents whose pair has an oracle."""

@@ -11,14 +11,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worldshift import zoo
+from worldshift.report.grid import Grid, number, share
 from worldshift.report.stats import Estimate, estimate, mean, paired_difference
 from worldshift.run.methods import compare
 from worldshift.run.protocol import Body, Protocol
+from worldshift.run.summary import plain
 from worldshift.shifts import Shift
+from worldshift.studies.contract import Header, Rows, Study, complete
 
 
 @dataclass(frozen=True)
-class KindsStudy:
+class KindsStudy(Study):
     """A grid of lives: every agent x method x kind x seed."""
 
     name: str
@@ -29,11 +32,6 @@ class KindsStudy:
     kinds: tuple[tuple[str, Shift], ...]
     """Names for readers, and the shifts."""
     seeds: tuple[int, ...]
-
-    @property
-    def pairs(self) -> list[tuple[str, str]]:
-        """What is run one after another."""
-        return [(agent, method) for agent in self.agents for method in self.methods]
 
     @property
     def steps(self) -> int:
@@ -59,9 +57,9 @@ class KindsStudy:
         shipped, rows, p = zoo.load(agent), [], self.protocol
         first, last = p.nominal // p.block, (p.nominal + p.on) // p.block
         bodies = [Body(fault=seed, seed=seed) for seed in self.seeds]
-        for number, (name, shift) in enumerate(self.kinds):
+        for place, (name, shift) in enumerate(self.kinds):
             found = compare(
-                shipped, [method], p, shift, bodies, report=lambda _, done, n=number: report(n * p.steps + done)
+                shipped, [method], p, shift, bodies, report=lambda _, done, n=place: report(n * p.steps + done)
             )
             for row in found.rows[method]:
                 quarters = np.array_split(np.asarray(row["reward"][first:last]), 4)
@@ -76,6 +74,27 @@ class KindsStudy:
                     }
                 )
         return rows, {}
+
+    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """Summaries by kind and method."""
+        found = by_kind(complete(rows))
+        return {"kinds": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in found.items()}}
+
+    def table(self, header: Header, rows: Rows) -> Grid:
+        """A line for each kind. Rewards are per episode's worth of steps, over the last half of the change."""
+        found, steps = by_kind(complete(rows)), self.protocol.episode_steps
+        methods = list(next(iter(found.values())))
+        others = [m for m in methods if m != "frozen"]
+        columns = ("change", *(f"{m}, reward / {steps} steps" for m in methods), *(f"{m} wins" for m in others))
+        lines = [
+            (
+                kind,
+                *(number(each[m].reward.value * steps, 0) for m in methods),
+                *(share(each[m].gain) for m in others),
+            )
+            for kind, each in found.items()
+        ]
+        return Grid(columns, lines)
 
 
 class KindSummary(NamedTuple):

@@ -1,0 +1,78 @@
+"""What a study is: a grid of (agent, method) pairs that gives raw rows, and a way of reading them back.
+
+Rows are JSON objects with `agent` and `method`; whatever else a kind of study needs is its own. Tables, numbers and
+figures are functions of the committed rows alone, so that anybody can draw them again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from worldshift.report.grid import Grid
+
+Header = Mapping[str, Any]
+"""Of a file of rows: the study's definition, and for each finished pair what made it."""
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Study(ABC):
+    """A grid of pairs, run one after another. Kinds of study are frozen dataclasses that fill this in."""
+
+    name: str
+    about: str
+    """The question, in one line."""
+    agents: tuple[str, ...]
+    methods: tuple[str, ...]
+    """What is compared, by name."""
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """What is run one after another."""
+        return [(agent, method) for agent in self.agents for method in self.methods]
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Of one pair, in whatever `run_pair` reports."""
+
+    @abstractmethod
+    def quick(self) -> "Study":
+        """The same, small enough for a minute, under the name `<name>-quick`."""
+
+    @abstractmethod
+    def definition(self) -> dict[str, Any]:
+        """What makes two files of rows comparable, as JSON values."""
+
+    @abstractmethod
+    def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
+        """Rows of one pair, and what else is known about it."""
+
+    @abstractmethod
+    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """What the rows say, as JSON values."""
+
+    @abstractmethod
+    def table(self, header: Header, rows: Rows) -> Grid:
+        """What the rows say, in words."""
+
+    def notes(self, header: Header, rows: Rows) -> list[str]:
+        """Sentences below the table."""
+        return []
+
+    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+        """Draws the study's figure into a file; False if it has none. `results`: where published scores are."""
+        return False
+
+
+def complete(rows: Rows) -> list[Mapping[str, Any]]:
+    """Only agents that every method has been run with, while a study is under way."""
+    methods = by_method(rows)
+    common = set.intersection(*({row["agent"] for row in each} for each in methods.values()))
+    return [row for row in rows if row["agent"] in common]
+
+
+def by_method(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of each method, agent by agent: the same trials in the same order, whenever each agent was run."""
+    ordered = sorted(rows, key=lambda row: row["agent"])
+    return {name: [r for r in ordered if r["method"] == name] for name in dict.fromkeys(r["method"] for r in rows)}

@@ -1,0 +1,37 @@
+"""The studies by name."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from worldshift.run.protocol import read_rows
+from worldshift.studies.contract import Study
+from worldshift.studies.looks import LOOKS_STUDY
+from worldshift.studies.offline_cases import OFFLINE_STUDIES
+from worldshift.studies.reflex_cases import REFLEX_STUDIES
+
+STUDIES: dict[str, Study] = {study.name: study for study in (*REFLEX_STUDIES, *OFFLINE_STUDIES, LOOKS_STUDY)}
+
+
+def find_study(name: str) -> Study:
+    """The study of that name, `<name>-quick` included.
+
+    Raises:
+        ValueError: there is none.
+    """
+    full = name.removesuffix("-quick")
+    if full not in STUDIES:
+        raise ValueError(f"there is no study {name!r}: choose among {', '.join(STUDIES)}.")
+    return STUDIES[full] if full == name else STUDIES[full].quick()
+
+
+def load_study(name: str, folder: str | os.PathLike[str] = "results") -> tuple[Study, dict[str, Any], list[dict]]:
+    """The study, the header and the rows of its file.
+
+    Raises:
+        ValueError: no such study, or no rows of it there.
+    """
+    study, path = find_study(name), Path(folder) / f"{name}.jsonl"
+    if not path.is_file():
+        raise ValueError(f"there are no rows of {name} in {folder}: run `worldshift study {name}` first.")
+    return study, *read_rows(path)

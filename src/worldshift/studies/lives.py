@@ -1,0 +1,198 @@
+"""Studies of lives: every agent x method x fault x seed lives through the same episodes with the same fault.
+
+RWM's step perturbations (arXiv 2505.15589, section 5) and ours. Bodies are told apart by their agents' names without
+the seed: agents of one body are pooled, bodies never are.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from worldshift import zoo
+from worldshift.report.figures import Panel, over_body_time
+from worldshift.report.grid import Grid, interval, number, seconds, share
+from worldshift.report.stats import Estimate
+from worldshift.run.methods import compare
+from worldshift.run.metrics import harm
+from worldshift.run.protocol import Body, Protocol
+from worldshift.run.show import COMPARISON_LEGEND, comparison, panels
+from worldshift.run.summary import Summary, plain, summarise
+from worldshift.shifts import Shift
+from worldshift.studies.contract import Header, Rows, Study, by_method, complete
+
+DIGITS = 4
+"""Significant digits kept of a row's numbers; `gain` estimates are left out."""
+
+
+@dataclass(frozen=True)
+class Harmless:
+    """One method on healthy bodies."""
+
+    reward: float
+    """Mean per agent step."""
+    harm: Estimate
+    """Share of the frozen agent's reward that it costs."""
+
+
+@dataclass(frozen=True)
+class LivesStudy(Study):
+    """A grid of lives: every agent x method x fault x seed."""
+
+    name: str
+    about: str
+    agents: tuple[str, ...]
+    methods: tuple[str, ...]
+    protocol: Protocol
+    """Its task is each agent's own."""
+    shift: Shift | None = None
+    faults: tuple[int, ...] = (0,)
+    seeds: tuple[int, ...] = (0, 1)
+    sampled: bool = False
+    """Base actions are sampled from the policy, for every method."""
+
+    @property
+    def bodies(self) -> list[Body]:
+        """Every fault with every seed."""
+        return [Body(fault, seed) for fault in self.faults for seed in self.seeds]
+
+    @property
+    def steps(self) -> int:
+        """Agent steps of one pair."""
+        return self.protocol.steps
+
+    def quick(self) -> "LivesStudy":
+        """A few short lives of the first agent, to see that everything works. Its numbers mean nothing."""
+        p = self.protocol
+        short = replace(p, nominal=min(p.nominal, 2 * p.block), on=min(p.on, 10 * p.block), off=min(p.off, 5 * p.block))
+        name, cheap = f"{self.name}-quick", tuple(m for m in self.methods if m != "finetune")
+        return replace(
+            self,
+            name=name,
+            agents=self.agents[:1],
+            methods=cheap,
+            protocol=short,
+            faults=self.faults[:2],
+            seeds=self.seeds[:2],
+        )
+
+    def definition(self) -> dict[str, Any]:
+        """What makes two files of rows comparable."""
+        shift = self.shift.to_dict() if self.shift else None
+        lists = {"faults": list(self.faults), "seeds": list(self.seeds)}
+        return {"protocol": asdict(self.protocol), "shift": shift, "sampled": self.sampled, **lists}
+
+    def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
+        """A row for each body; its time step and what a control step costs."""
+        shipped = zoo.load(agent)
+        found = compare(
+            shipped,
+            [method],
+            replace(self.protocol, task=shipped.task),
+            self.shift,
+            self.bodies,
+            sampled=self.sampled,
+            report=lambda _, done: report(done),
+        )
+        rows = [{key: _rounded(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
+        return rows, {"ms": round(found.ms[method], 4), "dt": found.dt}
+
+    def summaries(self, header: Header, rows: Rows) -> Mapping[str, Summary] | Mapping[str, Harmless]:
+        """Summaries by method, of agents of one body; of a study without a fault only what looking for one costs.
+
+        Raises:
+            ValueError: the rows of the frozen agent are not there yet.
+        """
+        methods = by_method(complete(rows))
+        if "frozen" not in methods:
+            raise ValueError(f"{self.name} has no rows of the frozen agent yet: run `worldshift study {self.name}`.")
+        if self.shift is None:
+            return {
+                m: Harmless(float(np.mean([r["reward"] for r in each])), harm(each, methods["frozen"]))
+                for m, each in methods.items()
+            }
+        pairs = [pair for pair in header["pairs"] if pair["agent"] in {row["agent"] for row in rows}]
+        ms = {name: float(np.median([p["ms"] for p in pairs if p["method"] == name])) for name in methods}
+        return summarise(methods, self.protocol, pairs[0]["dt"], ms=ms)
+
+    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """Summaries by body, and by agent."""
+        rows = complete(rows)
+        bodies = {body: plain(self.summaries(header, each)) for body, each in by_body(rows).items()}
+        agents = dict.fromkeys(row["agent"] for row in rows)
+        each = {agent: plain(self.summaries(header, [r for r in rows if r["agent"] == agent])) for agent in agents}
+        return {"bodies": bodies, "agents": each}
+
+    def table(self, header: Header, rows: Rows) -> Grid:
+        """A line for each body and method."""
+        tables = {body: self._table(self.summaries(header, each)) for body, each in by_body(complete(rows)).items()}
+        if len(tables) == 1:
+            return next(iter(tables.values()))
+        lines = [(body, *line) for body, each in tables.items() for line in each.rows]
+        return Grid(("body", *next(iter(tables.values())).header), lines)
+
+    def _table(self, found: Mapping[str, Any]) -> Grid:
+        steps = self.protocol.episode_steps
+        if self.shift is not None:
+            return comparison(found, steps)
+        lines = [(name, number(h.reward * steps, 0), share(h.harm, digits=1)) for name, h in found.items()]
+        return Grid(("method", f"reward / {steps} steps", "cost"), lines)
+
+    def notes(self, header: Header, rows: Rows) -> list[str]:
+        """What fast and paper mode promise, body by body."""
+        if self.shift is None:
+            return []
+        bodies, found = by_body(complete(rows)), [COMPARISON_LEGEND]
+        for body, each in bodies.items():
+            summaries: Mapping[str, Any] = self.summaries(header, each)
+            whose = f" of the {body}" if len(bodies) > 1 else ""
+            if "fast" in summaries:
+                found.append(_fast(summaries["fast"], whose))
+            if "paper" in summaries:
+                found.append(_paper(summaries["paper"], summaries["nominal"], whose))
+        return found
+
+    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+        """Rewards and errors over body time, a column for each body; nothing without a fault."""
+        if self.shift is None:
+            return False
+        columns: dict[str, list[Panel]] = {}
+        for body, each in by_body(complete(rows)).items():
+            dt = next(float(pair["dt"]) for pair in header["pairs"] if pair["agent"] == each[0]["agent"])
+            columns[body] = panels(by_method(each), self.protocol, dt, error="paper" in self.methods)
+        over_body_time(path, columns, title=self.about)
+        return True
+
+
+def by_body(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
+    """Rows of agents that differ in their seed alone, by what their names share."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        found.setdefault(re.sub(r"-\d+$", "", row["agent"]), []).append(row)
+    return found
+
+
+def _paper(s: Summary, nominal: Summary, whose: str) -> str:
+    """What RWM's protocol asks of paper mode, in a sentence."""
+    return (
+        f"Paper mode{whose}: {share(s.recovery_late)} of the lost reward back in the last half of ON; at its end the "
+        f"control error is {number(s.error_ratio, 2)} of the frozen agent's (the healthy body's: "
+        f"{number(nominal.error_ratio, 2)}), and {number(s.excess_error_ratio, 2)} of what the fault added to it."
+    )
+
+
+def _fast(s: Summary, whose: str) -> str:
+    """What the fast reflex promises, in a sentence."""
+    times = ", ".join(f"below {level} after {seconds(t)}" for level, t in s.actuation_times.items())
+    return (
+        f"Fast reflex{whose}, {s.bodies} trials of {s.draws} draws: actuation error {interval(s.actuation_end)} at the "
+        f"end; {times} (median over bodies, sustained); {share(s.oracle_share)} of what the oracle wins back; after "
+        f"the fault ends, below 0.25 after {seconds(s.after_effect)}. Brackets: 95 % bootstrap over fault draws."
+    )
+
+
+def _rounded(value: Any) -> Any:
+    return [float(f"{v:.{DIGITS}g}") for v in value] if isinstance(value, list) else value
