@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart; line sty
 when a figure is drawn and never opens a window.
 """
 
+import itertools
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -161,25 +162,46 @@ def by_updates(
     _save(figure, path)
 
 
-def by_severity(path: str | os.PathLike[str], rows: Mapping[str, Mapping[str, Curve]], *, title: str) -> None:
-    """Curves over severity: a row for each quantity, a column for each kind of change; errors on a logarithmic axis."""
+def by_severity(
+    path: str | os.PathLike[str],
+    rows: Mapping[str, Mapping[str, Mapping[str, Curve]]],
+    *,
+    title: str,
+    axis: str = "severity",
+    logarithmic: bool = False,
+    wide: int = 6,
+) -> None:
+    """Curves over severity: a row for each quantity, a column for each kind of change, a line for each method.
+
+    More than `wide` kinds go on below, all quantities again. Errors in nats are on a logarithmic axis.
+    """
     from matplotlib.figure import Figure
 
-    columns = list(dict.fromkeys(kind for each in rows.values() for kind in each))
-    figure = Figure(figsize=(1.2 + 2.6 * max(2, len(columns)), 1.0 + 2.0 * len(rows)), layout="constrained")
-    axes = np.asarray(figure.subplots(len(rows), len(columns), sharex="col", sharey="row", squeeze=False))
-    for i, (quantity, kinds) in enumerate(rows.items()):
-        for j, kind in enumerate(columns):
-            if kind in kinds:
-                _draw(axes[i, j], kinds[kind], Look(kind, "#0072B2", "-", 1.8))
-            _tidy(axes[i, j])
-            if "nats" in quantity:
-                axes[i, j].set_yscale("log")
-        axes[i, 0].set_ylabel(quantity)
-    for j, kind in enumerate(columns):
-        axes[0, j].set_title(textwrap.fill(kind, 24), fontsize=9)
-        axes[-1, j].set_xlabel("severity")
-    figure.suptitle(textwrap.fill(title, 30 * max(2, len(columns))), fontsize=10)
+    kinds = list(dict.fromkeys(kind for each in rows.values() for kind in each))
+    across, bands = min(wide, len(kinds)), -(-len(kinds) // wide)
+    figure = Figure(figsize=(1.2 + 2.6 * max(2, across), 1.0 + 2.0 * len(rows) * bands), layout="constrained")
+    axes = np.asarray(figure.subplots(len(rows) * bands, across, sharey="row", squeeze=False))
+    for at in axes.ravel():
+        at.set_visible(False)
+    for (i, (quantity, curves)), (j, kind) in itertools.product(enumerate(rows.items()), enumerate(kinds)):
+        at = axes[(j // wide) * len(rows) + i, j % wide]
+        at.set_visible(True)
+        for method, curve in curves.get(kind, {}).items():
+            _draw(at, curve, LOOKS.get(method, Look("", "#0072B2", "-", 1.8)))
+        _tidy(at)
+        if "nats" in quantity:
+            at.set_yscale("log")
+        if logarithmic:
+            at.set_xscale("log")
+        if j % wide == 0:
+            at.set_ylabel(quantity)
+        if i == 0:
+            at.set_title(textwrap.fill(kind, 24), fontsize=9)
+        if i == len(rows) - 1:
+            at.set_xlabel(axis)
+    handles, labels = _legend(axes.ravel())
+    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
+                  title=textwrap.fill(title, 30 * max(2, across)), title_fontsize=10)  # fmt: skip
     _save(figure, path)
 
 

@@ -21,7 +21,7 @@ from worldshift.adapt.reflex import PUBLISHED, Reflex
 from worldshift.agents.agent import Agent, Memory, Observations
 from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
-from worldshift.shifts import ActuatorGain, Shift, Uniform
+from worldshift.shifts import ActuatorGain, Schedule, Shift, Uniform
 from worldshift.zoo import Shipped
 
 GAINS = ActuatorGain(Uniform(-0.5, 0.5))
@@ -94,6 +94,7 @@ def compare(
     shift: Shift | None,
     bodies: Sequence[Body],
     *,
+    schedule: Schedule | None = None,
     seed: int = 0,
     sampled: bool = False,
     threads: int = 1,
@@ -103,6 +104,7 @@ def compare(
     """Runs the methods one after another.
 
     Arguments:
+        schedule: when the shift acts; by default in the protocol's ON phases.
         seed: of everything that the adapters draw; start poses and faults are in `bodies`.
         report: called with (method, agent steps done).
         watch: gives for a method's name what `run_method` calls after every step, or None.
@@ -125,6 +127,7 @@ def compare(
             protocol,
             None if method == "nominal" else shift,
             bodies,
+            schedule=schedule,
             seed=seed,
             threads=threads,
             report=told,

@@ -23,7 +23,7 @@ from gymnasium.spaces import flatdim
 from worldshift import envs
 from worldshift.adapt.bounds import Oracle
 from worldshift.adapt.contract import Command, OnlineAdapter, Telemetry, Transition
-from worldshift.shifts import Shift, Shifted, StepOnOff
+from worldshift.shifts import Schedule, Shift, Shifted, StepOnOff
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,8 @@ class Protocol:
     """The first episode is shorter by this much, so that a fault begins in the middle of one."""
     block: int = 20
     """Steps summed in one recorded number."""
+    redraw: bool = True
+    """A random fault is drawn anew at each ON phase; otherwise the same one comes back."""
 
     @property
     def steps(self) -> int:
@@ -56,21 +58,31 @@ class Body:
     seed: int
 
 
-def make_body(protocol: Protocol, shift: Shift | None, body: Body) -> gymnasium.Env:
+def make_body(protocol: Protocol, shift: Shift | None, body: Body, schedule: Schedule | None = None) -> gymnasium.Env:
     """The environment of one body: the task under `shift` in its ON phases (never, if there is no shift)."""
     env = envs.make(protocol.task, episode_steps=10**9)  # the protocol itself decides when an episode ends
     if shift is None:
         return env
-    schedule = StepOnOff(start=protocol.nominal, on=max(protocol.on, 1), off=max(protocol.off, 1))
+    if not protocol.redraw:
+        shift = shift.draw(np.random.default_rng(body.fault), env)
+    schedule = schedule or StepOnOff(start=protocol.nominal, on=max(protocol.on, 1), off=max(protocol.off, 1))
     return Shifted(env, shift, schedule, seed=body.fault)
 
 
 class _Bodies:
     """The batch of environments of one method, and the truth about their actuators."""
 
-    def __init__(self, protocol: Protocol, shift: Shift | None, bodies: Sequence[Body], threads: int):
+    def __init__(
+        self,
+        protocol: Protocol,
+        shift: Shift | None,
+        bodies: Sequence[Body],
+        schedule: Schedule | None,
+        threads: int,
+    ):
         self.protocol, self.bodies = protocol, bodies
-        self.batch = envs.BatchEnv([lambda b=b: make_body(protocol, shift, b) for b in bodies], threads=threads)
+        made = [lambda b=b: make_body(protocol, shift, b, schedule) for b in bodies]
+        self.batch = envs.BatchEnv(made, threads=threads)
         self.actions = flatdim(self.batch.action_space)
         self.shifted = [e if isinstance(e, Shifted) else None for e in self.batch.envs]
         self.fault = [(np.eye(self.actions), np.zeros(self.actions)) for _ in bodies]
@@ -150,6 +162,7 @@ def run_method(
     shift: Shift | None,
     bodies: Sequence[Body],
     *,
+    schedule: Schedule | None = None,
     seed: int = 0,
     threads: int = 1,
     report: Callable[[int], None] | None = None,
@@ -159,13 +172,14 @@ def run_method(
 
     Arguments:
         shift: the fault, drawn anew at each ON phase from each body's fault number; None for a healthy life.
+        schedule: when it acts and how strongly; by default in the protocol's ON phases.
         report: called with the agent steps done.
         watch: called after every step with the environments and commands (for pictures).
 
     Returns:
         One row per body: fault, seed, and per block the mean of each recorded quantity.
     """
-    world = _Bodies(protocol, shift, bodies, threads)
+    world = _Bodies(protocol, shift, bodies, schedule, threads)
     n, key = len(bodies), jax.random.key(seed)
     state = _start(adapter, jax.random.split(key, n))
     obs, sums, ones = jnp.asarray(world.reset()), _Blocks(n, protocol), jnp.ones(n, bool)

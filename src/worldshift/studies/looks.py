@@ -104,7 +104,8 @@ class LooksStudy(Study):
     def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
         """Returns and errors by severity."""
         curves = {"return": "return", "error of the model (nats)": "held_out_kl"}
-        by_severity(path, {label: over_severity(rows, name) for label, name in curves.items()}, title=self.about)
+        quantities = {label: over_severity(rows, name) for label, name in curves.items()}
+        by_severity(path, quantities, title=self.about)
         return True
 
 
@@ -128,7 +129,7 @@ def by_look(rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[float, LookSumm
     return found
 
 
-def over_severity(rows: Rows, name: str) -> dict[str, Curve]:
+def over_severity(rows: Rows, name: str) -> dict[str, dict[str, Curve]]:
     """Curves by look: mean over seeds, and their range."""
     found = {}
     for look in dict.fromkeys(row["method"] for row in rows):
@@ -136,7 +137,7 @@ def over_severity(rows: Rows, name: str) -> dict[str, Curve]:
         values = np.asarray(
             [[row[name] for row in rows if (row["method"], row["severity"]) == (look, at)] for at in x], float
         )
-        found[look] = Curve(np.asarray(x), values.mean(1), values.min(1), values.max(1))
+        found[look] = {"": Curve(np.asarray(x), values.mean(1), values.min(1), values.max(1))}
     return found
 
 

@@ -54,6 +54,8 @@ class Case:
     transitions: int = 40_000
     length: int | None = EPISODE
     """Decisions of an episode of the data at most."""
+    updates: int | None = None
+    """Where they are not the study's."""
     recordings: int = 1
     """Equal parts of the data: the first as above, every further one by what was adapted to those before it."""
 
@@ -99,6 +101,7 @@ class OfflineStudy(Study):
             replace(
                 case,
                 transitions=min(case.transitions, 2000),
+                updates=None,
                 config=case.config and replace(case.config, lead=min(case.config.lead, 10)),
             )
             for case in self.cases
@@ -111,7 +114,7 @@ class OfflineStudy(Study):
     def definition(self) -> dict[str, Any]:
         """What makes two files of rows comparable."""
         numbers = {"updates": self.updates, "measure_every": self.measure_every, "episodes": self.episodes}
-        return numbers | {"seeds": list(self.seeds), "cases": {case.name: asdict(case) for case in self.cases}}
+        return numbers | {"seeds": list(self.seeds), "cases": {case.name: _said(case) for case in self.cases}}
 
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each seed: the curve of updates, held-out error and return in the target."""
@@ -184,12 +187,12 @@ class OfflineStudy(Study):
         """The curve of each seed; on a GPU all seeds side by side, on a CPU one after another."""
         together = jax.default_backend() != "cpu"
         curves: list[list[dict[str, float]]] = []
-        part = case.transitions // case.recordings
+        part, updates = case.transitions // case.recordings, case.updates or self.updates
         for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
-            past = len(curves) * self.updates
+            past = len(curves) * updates
             data = [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group]
             for turn in range(1, case.recordings):
-                first = adapt_seeds(source, data, config, updates=max(self.updates // 2, config.lead + 1), seeds=group)
+                first = adapt_seeds(source, data, config, updates=max(updates // 2, config.lead + 1), seeds=group)
                 data = [
                     had + own_data(pair, each.agent, seed + 10_000 * turn, part, case.length)
                     for had, each, seed in zip(data, first, group, strict=True)
@@ -198,14 +201,19 @@ class OfflineStudy(Study):
                 source,
                 data,
                 config,
-                updates=self.updates,
+                updates=updates,
                 seeds=group,
                 measure_every=self.measure_every,
                 measure=lambda agent, place, group=group: measure(agent, group[place]),
-                report=lambda done, _, past=past, group=group: report(past + done * len(group)),
+                report=lambda done, _, past=past, group=group: report(min(self.steps, past + done * len(group))),
             )
             curves += [each.curve for each in found]
         return curves
+
+
+def _said(case: Case) -> dict[str, Any]:
+    """A case as JSON values, without the updates that are the study's own."""
+    return {k: v for k, v in asdict(case).items() if k != "updates" or v is not None}
 
 
 def pair_of_agent(agent: str) -> Pair:

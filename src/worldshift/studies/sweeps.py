@@ -1,0 +1,347 @@
+"""Sweeps: one change after another, each ever stronger or faster, and what every method makes of it.
+
+RWM (arXiv 2505.15589) shows one size of one change (section 5) and one speed of drift (figure 3A). A level of a sweep
+is a shift with a schedule; all levels are lived through by the same bodies, and the healthy ones live once for all.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from worldshift import zoo
+from worldshift.report.figures import Curve, by_severity
+from worldshift.report.grid import UNKNOWN, Grid, interval, number, seconds, share
+from worldshift.report.stats import Estimate
+from worldshift.run.methods import compare
+from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
+from worldshift.run.protocol import Body, Protocol
+from worldshift.run.summary import ACTUATION_SMOOTHING_S, END, SETTLED_S, plain
+from worldshift.shifts import Schedule, Shift
+from worldshift.studies.contract import Header, Rows, Study, by_method, complete
+
+DIGITS = 4
+"""Significant digits kept of a row's numbers."""
+KEPT = ("reward", "left", "wrong", "error", "matched", "guarded")
+"""What is kept of a life, block by block."""
+HEALTHY = "nothing changed"
+"""The level of the nominal agent's rows."""
+RESAMPLES = 1000
+FELT = 0.05
+"""Share of the nominal reward that a level must cost before a recovery from it says anything."""
+
+
+@dataclass(frozen=True)
+class Level:
+    """One change at one strength."""
+
+    kind: str
+    name: str
+    """Of the strength, for readers."""
+    value: float
+    """Its place on the axis."""
+    shift: Shift
+    schedule: Schedule | None = None
+    """By default it acts in the protocol's ON phases."""
+    steps: int | None = None
+    """Agent steps of ON, where they are not the protocol's."""
+
+    @property
+    def key(self) -> str:
+        """Kind and strength."""
+        return f"{self.kind}, {self.name}"
+
+
+class LevelSummary(NamedTuple):
+    """One method at one level; rewards from `SETTLED_S` after onset on."""
+
+    reward: float
+    """Mean per agent step."""
+    of_nominal: Estimate
+    """Reward as a share of the nominal one."""
+    against_frozen: Estimate
+    """Reward that it wins over the frozen agent, as a share of the nominal one; negative: it does harm."""
+    recovered: Estimate
+    """(method - frozen) / (nominal - frozen)."""
+    actuation: Estimate
+    """Actuation error, median over bodies, over the last `END` of ON; not a number where no map of actions is wrong."""
+    settled: Estimate
+    """s of body time until it stays below 0.25."""
+    error_ratio: float
+    """Control error over the frozen agent's, at the end."""
+    matched: float
+    """Share of the excess error that the method could explain, at the end."""
+
+
+@dataclass(frozen=True)
+class SweepStudy(Study):
+    """A grid of lives: every agent x method x level x fault x seed."""
+
+    name: str
+    about: str
+    agents: tuple[str, ...]
+    methods: tuple[str, ...]
+    protocol: Protocol
+    """Its task is each agent's own."""
+    levels: tuple[Level, ...]
+    faults: tuple[int, ...]
+    seeds: tuple[int, ...]
+    axis: str = "severity"
+    """What the levels' values are."""
+    logarithmic: bool = False
+    """Their axis is."""
+    except_at: tuple[tuple[str, str], ...] = ()
+    """Methods that are left out at kinds or levels, by key: they would say nothing there."""
+
+    @property
+    def bodies(self) -> list[Body]:
+        """Every fault with every seed."""
+        return [Body(fault, seed) for fault in self.faults for seed in self.seeds]
+
+    @property
+    def steps(self) -> int:
+        """Agent steps of one pair."""
+        return sum(self.life(level).steps for level in self.levels)
+
+    def life(self, level: Level) -> Protocol:
+        """What is lived through at a level."""
+        return self.protocol if level.steps is None else replace(self.protocol, on=level.steps)
+
+    def quick(self) -> "SweepStudy":
+        """Short lives of the first agent at the first level of each of two kinds. Its numbers mean nothing."""
+        p = self.protocol
+        short = replace(p, nominal=min(p.nominal, 2 * p.block), on=min(p.on, 10 * p.block))
+        kinds = dict.fromkeys(level.kind for level in self.levels)
+        firsts = [next(level for level in self.levels if level.kind == kind) for kind in kinds][:2]
+        levels = tuple(replace(level, steps=None) for level in (firsts if len(kinds) > 1 else self.levels[:2]))
+        return replace(
+            self,
+            name=f"{self.name}-quick",
+            agents=self.agents[:1],
+            protocol=short,
+            levels=levels,
+            faults=self.faults[:2],
+            seeds=self.seeds[:2],
+        )
+
+    def definition(self) -> dict[str, Any]:
+        """What makes two files of rows comparable."""
+        levels = {
+            level.key: {
+                "value": level.value,
+                "shift": level.shift.to_dict(),
+                "schedule": level.schedule and level.schedule.to_dict(),
+                "steps": level.steps,
+            }
+            for level in self.levels
+        }
+        lists = {"faults": list(self.faults), "seeds": list(self.seeds)}
+        return {"protocol": asdict(self.protocol), "levels": levels, **lists}
+
+    def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
+        """A row for each level and body."""
+        shipped, rows, past, known = zoo.load(agent), [], 0, {}
+        for level in self._lived(method):
+            protocol = replace(self.life(level), task=shipped.task)
+            found = compare(
+                *(shipped, [method], protocol, level.shift, self.bodies),
+                schedule=level.schedule,
+                report=lambda _, done, past=past: report(past + done),
+            )
+            past += protocol.steps
+            known = {"ms": round(found.ms[method], 4), "dt": found.dt}
+            at = HEALTHY if method == "nominal" else level.key
+            for row in found.rows[method]:
+                kept = {name: [float(f"{v:.{DIGITS}g}") for v in row[name]] for name in KEPT}
+                rows.append({"level": at, "fault": row["fault"], "seed": row["seed"], **kept})
+        return rows, known
+
+    def _lived(self, method: str) -> list[Level]:
+        """Levels that a method lives through; nominal bodies live the longest one, once for all."""
+        if method == "nominal":
+            return [max(self.levels, key=lambda level: self.life(level).steps)]
+        left_out = {at for name, at in self.except_at if name == method}
+        return [level for level in self.levels if not {level.kind, level.key} & left_out]
+
+    def summaries(self, header: Header, rows: Rows) -> dict[str, dict[str, LevelSummary]]:
+        """Summaries by level and method, all agents together.
+
+        Raises:
+            ValueError: the rows of the frozen and of the nominal agent are not there yet.
+        """
+        methods = by_method(complete(rows))
+        if not {"frozen", "nominal"} <= methods.keys():
+            raise ValueError(f"{self.name} has no rows of the frozen or nominal agent yet: run the study first.")
+        dt = float(header["pairs"][0]["dt"])
+        found = {}
+        for level in self.levels:
+            protocol = self.life(level)
+            blocks = protocol.steps // protocol.block
+            lived = {
+                m: [{k: v[:blocks] if isinstance(v, list) else v for k, v in row.items()} for row in each
+                    if row["level"] in (level.key, HEALTHY)]
+                for m, each in methods.items()
+            }  # fmt: skip
+            lived = {m: each for m, each in lived.items() if each}
+            if "frozen" in lived:
+                found[level.key] = _by_method(lived, protocol, dt)
+        return found
+
+    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """Summaries by level and method."""
+        found = self.summaries(header, rows)
+        return {"levels": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in found.items()}}
+
+    def table(self, header: Header, rows: Rows) -> Grid:
+        """A line for each level and method; where there are many levels, one for each level."""
+        found = self.summaries(header, rows)
+        if len(found) > 12:
+            return self._wide(found)
+        steps = self.protocol.episode_steps
+        columns = (
+            *("change", self.axis, "method", f"reward / {steps} steps", "of nominal", "against frozen", "recovered"),
+            *("actuation error", "below 0.25 after", "control error"),
+        )
+        lines = []
+        for level in self.levels:
+            for m, s in found.get(level.key, {}).items():
+                bound = m in ("nominal", "frozen")
+                reward = number(s.reward * steps, 0)
+                ours = (UNKNOWN, UNKNOWN) if bound else (share(s.against_frozen, 1), share(s.recovered))
+                wrong = UNKNOWN if m == "nominal" else interval(s.actuation)
+                when = UNKNOWN if bound else seconds(s.settled)
+                error = number(s.error_ratio, 2)
+                lines.append((level.kind, level.name, m, reward, share(s.of_nominal), *ours, wrong, when, error))
+        return Grid(columns, lines)
+
+    def _wide(self, found: Mapping[str, Mapping[str, LevelSummary]]) -> Grid:
+        ours = [m for m in self.methods if m not in ("nominal", "frozen")]
+        columns = (
+            *("change", self.axis, "frozen, of nominal"),
+            *(f"{m} wins" for m in ours),
+            *(f"{m} recovers" for m in ours),
+            "matched",
+        )
+        lines = []
+        for level in self.levels:
+            if level.key in found:
+                each = found[level.key]
+                wins = [share(each[m].against_frozen, 1) if m in each else UNKNOWN for m in ours]
+                felt = 1 - each["frozen"].of_nominal.value > FELT
+                back = [share(each[m].recovered) if felt and m in each else UNKNOWN for m in ours]
+                matched = number(each["fast"].matched, 2) if "fast" in each else UNKNOWN
+                lines.append((level.kind, level.name, share(each["frozen"].of_nominal), *wins, *back, matched))
+        return Grid(columns, lines)
+
+    def notes(self, header: Header, rows: Rows) -> list[str]:
+        """Where each method does worst against the frozen agent; whether the matched fraction foretells recovery."""
+        found = self.summaries(header, rows)
+        notes = [LEGEND]
+        for m in (m for m in self.methods if m not in ("nominal", "frozen", "oracle")):
+            own = {key: each[m].against_frozen for key, each in found.items() if m in each}
+            if own:
+                at = min(own, key=lambda key: own[key].value)
+                notes.append(f"Worst of {m} against the frozen agent: {share(own[at], 1)} of nominal ({at}).")
+        told = foretold(found)
+        if told is not None:
+            notes.append(
+                f"Over the {told.levels} levels that cost more than {100 * FELT:.0f} % of the reward, the matched "
+                f"fraction explains {100 * told.r_squared:.0f} % of the variance of what fast recovers (slope "
+                f"{told.slope:.2f})."
+            )
+        return notes
+
+    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+        """Reward and actuation error over the levels, a column for each kind."""
+        found = self.summaries(header, rows)
+        quantities: dict[str, Callable[[LevelSummary], Estimate]] = {"reward / nominal": lambda s: s.of_nominal}
+        if any(np.isfinite(each["frozen"].actuation.value) for each in found.values()):
+            quantities["actuation error"] = lambda s: s.actuation
+        curves = {label: self._curves(found, value) for label, value in quantities.items()}
+        by_severity(path, curves, title=self.about, axis=self.axis, logarithmic=self.logarithmic)
+        return True
+
+    def _curves(
+        self, found: Mapping[str, Mapping[str, LevelSummary]], value: Callable[[LevelSummary], Estimate]
+    ) -> dict[str, dict[str, Curve]]:
+        curves: dict[str, dict[str, Curve]] = {}
+        for kind in dict.fromkeys(level.kind for level in self.levels):
+            for m in self.methods:
+                points = [
+                    (level.value, value(found[level.key][m]))
+                    for level in self.levels
+                    if level.kind == kind and m in found.get(level.key, {})
+                ]
+                points = [(x, e) for x, e in points if np.isfinite(e.value)]
+                if points:
+                    ends = np.asarray([(x, e.value, e.low, e.high) for x, e in points], float)
+                    curves.setdefault(kind, {})[m] = Curve(*ends.T)
+        return curves
+
+
+LEGEND = (
+    "Of nominal and against frozen: reward as a share of the healthy body's in the same stretch, from 10 s after onset "
+    "on, with 95 % bootstrap intervals over fault draws; recovered: share of what the change costs that is won back; "
+    "matched: share of the excess error that an action could explain, at the end."
+)
+
+
+class Foretold(NamedTuple):
+    """A straight line through (matched fraction, recovery) of levels."""
+
+    levels: int
+    slope: float
+    r_squared: float
+
+
+def foretold(found: Mapping[str, Mapping[str, LevelSummary]]) -> Foretold | None:
+    """How well the fast reflex's matched fraction foretells its recovery; None with fewer than 3 levels felt."""
+    points = [
+        (each["fast"].matched, each["fast"].recovered.value)
+        for each in found.values()
+        if "fast" in each and 1 - each["frozen"].of_nominal.value > FELT
+    ]
+    x, y = np.asarray(points, float).reshape(-1, 2).T
+    if len(points) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return None
+    return Foretold(len(points), float(np.polyfit(x, y, 1)[0]), float(np.corrcoef(x, y)[0, 1] ** 2))
+
+
+def _by_method(lived: Mapping[str, Rows], protocol: Protocol, dt: float) -> dict[str, LevelSummary]:
+    courses = {m: course(each, protocol, dt) for m, each in lived.items()}
+    begin = courses["frozen"].blocks(SETTLED_S)
+    paid = {m: own.on["reward"][:, begin:].sum(1) for m, own in courses.items()}
+    lost, found = paid["nominal"] - paid["frozen"], {}
+    for m, own in courses.items():
+        length = own.on["reward"].shape[1]
+        last = max(1, round(END * length))
+        first = protocol.nominal // protocol.block
+        matched = np.asarray([row["matched"] for row in lived[m]], float)[:, first : first + length]
+        wrong, settled = _actuation(own, last)
+        error, frozen = (c.on["error"][:, -last:].mean() for c in (own, courses["frozen"]))
+        found[m] = LevelSummary(
+            float(own.on["reward"][:, begin:].mean()),
+            bootstrap_ratio(own.draw, paid[m], paid["nominal"], RESAMPLES),
+            bootstrap_ratio(own.draw, paid[m] - paid["frozen"], paid["nominal"], RESAMPLES),
+            bootstrap_ratio(own.draw, paid[m] - paid["frozen"], lost, RESAMPLES),
+            wrong,
+            settled,
+            float(error / frozen) if frozen > 0 else np.nan,
+            float(matched[:, -last:].mean()),
+        )
+    return found
+
+
+def _actuation(own: Course, last: int) -> tuple[Estimate, Estimate]:
+    """Actuation error over the last blocks, and when it has settled below 0.25: medians over bodies."""
+    curve = actuation_error(own.on, own.blocks(ACTUATION_SMOOTHING_S))
+    if not np.isfinite(curve).all():
+        never = Estimate(np.nan, np.nan, np.nan, len(np.unique(own.draw)), 1)
+        return never, never
+    end = curve[:, -last:].mean(1)
+    return (
+        bootstrap(own.draw, lambda i: float(np.median(end[i])), RESAMPLES),
+        bootstrap(own.draw, lambda i: sustained(np.median(curve[i], axis=0), 0.25, own.seconds), RESAMPLES),
+    )
