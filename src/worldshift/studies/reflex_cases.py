@@ -3,20 +3,38 @@
 Fault numbers start at 1000: none of them was ever used to tune anything.
 """
 
+from collections.abc import Callable, Sequence
+
 from worldshift.run.methods import GAINS
 from worldshift.run.protocol import Protocol
 from worldshift.shifts import (
+    ActionBias,
+    ActionRotation,
+    ActionSign,
+    ActuatorGain,
     BodyMass,
+    ConstantTorque,
+    DeadZone,
     Delay,
+    DroppedChannel,
     ExternalWrench,
+    FilteredNoise,
     Friction,
     Gravity,
     JointDamping,
     LimbLength,
+    LockedActuator,
+    ObservationBias,
+    ObservationNoise,
+    Shift,
+    StickyActuator,
+    Uniform,
 )
 from worldshift.studies.agents import AgentStudy
+from worldshift.studies.cycles import CyclesStudy
 from worldshift.studies.kinds import KindsStudy
 from worldshift.studies.lives import LivesStudy
+from worldshift.studies.sweeps import Level, SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
 FIRST_FAULT = 1000
@@ -30,6 +48,66 @@ UNMATCHED = (
     ("friction x 0.4", Friction(scale=0.4)),
 )
 """Changes of the walker that no map of its actions undoes exactly."""
+
+_PAPERS_DRIFT = 20_000
+"""Agent steps: cut-off period of the noise that RWM's first author drifts gains with."""
+_SPEEDS = tuple(
+    Level(
+        "gains drift",
+        name,
+        speed,
+        ActuatorGain(p=1.0),
+        FilteredNoise(period=_PAPERS_DRIFT / speed),
+        steps,
+    )
+    for name, speed, steps in (("the paper's speed", 1.0, 40_000), ("10 x", 10.0, 10_000), ("100 x", 100.0, 6_000))
+)
+_SIZES = tuple(
+    Level("gains up to", f"{p:.1f}", p, ActuatorGain(Uniform(-p, p)))
+    for p in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+)
+
+
+def _kind(kind: str, shifts: Sequence[Shift], names: Sequence[str]) -> tuple[Level, ...]:
+    """A kind of change at growing severity, 1 to 5."""
+    return tuple(
+        Level(kind, name, float(i), shift) for i, (shift, name) in enumerate(zip(shifts, names, strict=True), 1)
+    )
+
+
+def _scaled(kind: str, values: Sequence[float], make: Callable[[float], Shift], words: str) -> tuple[Level, ...]:
+    return _kind(kind, [make(v) for v in values], [words.format(v) for v in values])
+
+
+_LEGS, _MOTORS = ("right_leg", "left_leg"), ("right ankle", "right knee", "right hip", "both ankles", "both knees")
+_AT = ((2,), (1,), (0,), (2, 5), (1, 4))
+_KINDS = (
+    *_scaled("body mass", (1.1, 1.25, 1.5, 1.75, 2.0), lambda v: BodyMass(scale=v), "x {}"),
+    *_scaled("legs longer", (1.05, 1.1, 1.2, 1.3, 1.4), lambda v: LimbLength(bodies=_LEGS, scale=v), "x {}"),
+    *_scaled("joint damping", (2.0, 4.0, 8.0, 16.0, 32.0), lambda v: JointDamping(scale=v), "x {:.0f}"),
+    *_scaled("friction", (0.8, 0.6, 0.4, 0.2, 0.1), lambda v: Friction(scale=v), "x {}"),
+    *_scaled("gravity", (1.1, 1.2, 1.4, 1.6, 1.8), lambda v: Gravity(scale=v), "x {}"),
+    *_scaled("slope", (0.05, 0.1, 0.15, 0.2, 0.3), lambda v: Gravity(tilt=v), "{} rad"),
+    *_scaled("wind", (-10.0, -20.0, -40.0, -60.0, -80.0), lambda v: ExternalWrench("torso", (v, 0.0, 0.0)), "{:.0f} N"),
+    *_scaled(
+        "torque on a knee", (5.0, 10.0, 20.0, 30.0, 40.0), lambda v: ConstantTorque(("right_knee",), v), "{:.0f} N·m"
+    ),
+    *_scaled("delay", (1, 2, 3, 4, 5), lambda v: Delay(steps=int(v)), "{} steps"),
+    *_scaled("dead zone", (0.05, 0.1, 0.2, 0.3, 0.4), lambda v: DeadZone(width=v), "{}"),
+    *_scaled("sticky motors", (0.1, 0.2, 0.3, 0.4, 0.5), lambda v: StickyActuator(probability=v), "{}"),
+    *_scaled("motors push", (0.05, 0.1, 0.2, 0.3, 0.4), lambda v: ActionBias(bias=v), "{}"),
+    *_scaled("hip and knee coupled", (0.1, 0.2, 0.4, 0.6, 0.8), lambda v: ActionRotation(angle=v), "{} rad"),
+    *_kind("motor dead", [LockedActuator(indices=at) for at in _AT], _MOTORS),
+    *_kind("motor reversed", [ActionSign(indices=at) for at in _AT], _MOTORS),
+    *_scaled("sensor noise", (0.02, 0.05, 0.1, 0.2, 0.4), lambda v: ObservationNoise(std=v), "{}"),
+    *_scaled("sensor bias", (0.02, 0.05, 0.1, 0.2, 0.4), lambda v: ObservationBias(bias=v), "{}"),
+    *_kind(
+        "channels read 0",
+        [DroppedChannel(channels=at) for at in ((14,), (18,), (2, 3), (18, 19, 20), tuple(range(15, 24)))],
+        ("height", "a joint's velocity", "a thigh's angle", "a leg's velocities", "all velocities"),
+    ),
+)
+"""Every kind of change that the library has for a walker of states, but for gains, at five severities."""
 
 REFLEX_STUDIES = (
     AgentStudy(
@@ -73,5 +151,46 @@ REFLEX_STUDIES = (
         Protocol(nominal=200, on=2000, off=0),
         UNMATCHED,
         seeds=tuple(range(2200, 2206)),
+    ),
+    SweepStudy(
+        "drift",
+        "gains that never stop drifting: RWM's filtered noise, at its speed, and ten and a hundred times as fast",
+        WALKERS[1:],
+        ("nominal", "frozen", "paper", "fast", "oracle"),
+        Protocol(nominal=0, on=40_000, off=0, episode_steps=200, offset=0, block=200),
+        _SPEEDS,
+        lives=tuple(range(FIRST_FAULT + 200, FIRST_FAULT + 205)),
+        axis="speed",
+        logarithmic=True,
+        except_at=(("paper", _SPEEDS[2].key),),
+    ),
+    SweepStudy(
+        "magnitude",
+        "how large a change of gains may be: each motor's drawn from up to p weaker or stronger",
+        ("walker-walk-2",),
+        ("nominal", "frozen", "fast", "oracle"),
+        Protocol(nominal=300, on=1000, off=0),
+        _SIZES,
+        lives=tuple(range(FIRST_FAULT + 300, FIRST_FAULT + 320)),
+        axis="largest change p",
+    ),
+    CyclesStudy(
+        "after-effects",
+        "the same change of gains comes and goes twenty times: does anything pile up, and is it learned sooner again",
+        ("walker-walk-2",),
+        ("nominal", "frozen", "fast", "layered"),
+        Protocol(nominal=400, on=400, off=400, cycles=20, redraw=False),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 400, FIRST_FAULT + 420)),
+        seeds=(2500,),
+    ),
+    SweepStudy(
+        "beyond-gains",
+        "every kind of change of dynamics and sensors at five severities: what reflexes recover, and what harm they do",
+        ("walker-walk-2",),
+        ("nominal", "frozen", "fast", "layered"),
+        Protocol(nominal=200, on=1000, off=0, block=50),
+        _KINDS,
+        lives=tuple(range(FIRST_FAULT + 500, FIRST_FAULT + 506)),
     ),
 )

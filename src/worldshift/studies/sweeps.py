@@ -77,7 +77,7 @@ class LevelSummary(NamedTuple):
 
 @dataclass(frozen=True)
 class SweepStudy(Study):
-    """A grid of lives: every agent x method x level x fault x seed."""
+    """A grid of lives: every agent x method x level x body."""
 
     name: str
     about: str
@@ -86,8 +86,8 @@ class SweepStudy(Study):
     protocol: Protocol
     """Its task is each agent's own."""
     levels: tuple[Level, ...]
-    faults: tuple[int, ...]
-    seeds: tuple[int, ...]
+    lives: tuple[int, ...]
+    """Numbers of the bodies: of each one's fault draw and start poses."""
     axis: str = "severity"
     """What the levels' values are."""
     logarithmic: bool = False
@@ -97,8 +97,8 @@ class SweepStudy(Study):
 
     @property
     def bodies(self) -> list[Body]:
-        """Every fault with every seed."""
-        return [Body(fault, seed) for fault in self.faults for seed in self.seeds]
+        """Each with a fault and start poses of its own."""
+        return [Body(life, life) for life in self.lives]
 
     @property
     def steps(self) -> int:
@@ -122,8 +122,7 @@ class SweepStudy(Study):
             agents=self.agents[:1],
             protocol=short,
             levels=levels,
-            faults=self.faults[:2],
-            seeds=self.seeds[:2],
+            lives=self.lives[:2],
         )
 
     def definition(self) -> dict[str, Any]:
@@ -137,8 +136,7 @@ class SweepStudy(Study):
             }
             for level in self.levels
         }
-        lists = {"faults": list(self.faults), "seeds": list(self.seeds)}
-        return {"protocol": asdict(self.protocol), "levels": levels, **lists}
+        return {"protocol": asdict(self.protocol), "levels": levels, "lives": list(self.lives)}
 
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each level and body."""
@@ -209,7 +207,9 @@ class SweepStudy(Study):
             for m, s in found.get(level.key, {}).items():
                 bound = m in ("nominal", "frozen")
                 reward = number(s.reward * steps, 0)
-                ours = (UNKNOWN, UNKNOWN) if bound else (share(s.against_frozen, 1), share(s.recovered))
+                felt = 1 - found[level.key]["frozen"].of_nominal.value > FELT
+                back = share(s.recovered) if felt else UNKNOWN
+                ours = (UNKNOWN, UNKNOWN) if bound else (share(s.against_frozen, 1), back)
                 wrong = UNKNOWN if m == "nominal" else interval(s.actuation)
                 when = UNKNOWN if bound else seconds(s.settled)
                 error = number(s.error_ratio, 2)
