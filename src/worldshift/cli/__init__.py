@@ -21,6 +21,7 @@ VERBS = {
     "adapt": "adapt an agent: online by a reflex, offline by a residual",
     "study": "run a study of the evidence, and keep its rows",
     "results": "summarise committed rows, draw their figures",
+    "report": "one self-contained HTML page of all the evidence",
 }
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
 from worldshift.studies.contract import Study
-from worldshift.studies.declared import STUDIES, load_study
+from worldshift.studies.declared import load_study, with_rows
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Verb:
 
     def run(self) -> int:
         """Summarises, draws, rewrites."""
-        names = [self.study] if self.study else [n for n in STUDIES if (self.folder / f"{n}.jsonl").is_file()]
+        names = [self.study] if self.study else with_rows(self.folder)
         if not names:
             raise ValueError(f"there are no rows in {self.folder}: run `worldshift study NAME` first.")
         loaded = [load_study(name, self.folder) for name in names]

@@ -1,4 +1,4 @@
-"""Tables of results: one grid of words, shown on a terminal, or written as Markdown or HTML; numbers as words."""
+"""Tables of results: one grid of words, shown on a terminal or written as Markdown; numbers as words."""
 
 import math
 from collections.abc import Sequence

@@ -7,7 +7,10 @@ figures are functions of the committed rows alone, so that anybody can draw them
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
 
 from worldshift.report.grid import Grid
 
@@ -60,9 +63,20 @@ class Study(ABC):
         """Sentences below the table."""
         return []
 
+    def scores(self, header: Header, rows: Rows) -> "Scores | None":
+        """A number for each run and task of each method, for interquartile means; None where there is no such thing."""
+        return None
+
     def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
         """Draws the study's figure into a file; False if it has none. `results`: where published scores are."""
         return False
+
+
+class Scores(NamedTuple):
+    """Scores by method. Runs are seeds or bodies, tasks what the bootstrap keeps apart: pairs, bodies or levels."""
+
+    what: str
+    by_method: Mapping[str, Float[np.ndarray, "runs tasks"]]
 
 
 def complete(rows: Rows) -> list[Mapping[str, Any]]:

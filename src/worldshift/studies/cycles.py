@@ -136,10 +136,10 @@ class CyclesStudy(LivesStudy):
             f"below {LEVEL} after (s)": lambda s: s.settled,
         }
         curves = {
-            label: {self.about: {m: c for m, s in each.items() if (c := _curve([value(x) for x in s])) is not None}}
+            label: {"": {m: c for m, s in each.items() if (c := _curve([value(x) for x in s])) is not None}}
             for label, value in quantities.items()
         }
-        by_severity(path, curves, title="", axis="cycle")
+        by_severity(path, curves, title=self.about, axis="cycle")
         return True
 
 

@@ -35,3 +35,13 @@ def load_study(name: str, folder: str | os.PathLike[str] = "results") -> tuple[S
     if not path.is_file():
         raise ValueError(f"there are no rows of {name} in {folder}: run `worldshift study {name}` first.")
     return study, *read_rows(path)
+
+
+def with_rows(folder: Path, *, quick: bool = False) -> list[str]:
+    """Names of the studies that have rows in a folder; with `quick` also of quick ones, where there are no others."""
+
+    def there(name: str) -> bool:
+        return (folder / f"{name}.jsonl").is_file()
+
+    found = [name if there(name) else f"{name}-quick" for name in STUDIES if there(name) or quick]
+    return [name for name in found if there(name)]

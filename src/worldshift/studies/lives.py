@@ -17,12 +17,12 @@ from worldshift.report.figures import Panel, over_body_time
 from worldshift.report.grid import Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
 from worldshift.run.methods import compare
-from worldshift.run.metrics import harm
+from worldshift.run.metrics import course, harm
 from worldshift.run.protocol import Body, Protocol
 from worldshift.run.show import COMPARISON_LEGEND, comparison, panels
 from worldshift.run.summary import Summary, plain, summarise
 from worldshift.shifts import Shift
-from worldshift.studies.contract import Header, Rows, Study, by_method, complete
+from worldshift.studies.contract import Header, Rows, Scores, Study, by_method, complete
 
 DIGITS = 4
 """Significant digits kept of a row's numbers; `gain` estimates are left out."""
@@ -154,6 +154,20 @@ class LivesStudy(Study):
             if "paper" in summaries:
                 found.append(_paper(summaries["paper"], summaries["nominal"], whose))
         return found
+
+    def scores(self, header: Header, rows: Rows) -> Scores | None:
+        """Reward while the fault acts over the mean nominal one, by life; tasks are bodies."""
+        if self.shift is None or "nominal" not in self.methods:
+            return None
+        found: dict[str, list[np.ndarray]] = {}
+        for each in by_body(complete(rows)).values():
+            dt = next(float(pair["dt"]) for pair in header["pairs"] if pair["agent"] == each[0]["agent"])
+            paid = {m: course(r, self.protocol, dt).on["reward"].mean(1) for m, r in by_method(each).items()}
+            for m, own in paid.items():
+                found.setdefault(m, []).append(own / paid["nominal"].mean())
+        runs = min(len(own) for each in found.values() for own in each)
+        by = {m: np.stack([own[:runs] for own in each], axis=1) for m, each in found.items()}
+        return Scores("reward while the fault acts / nominal", by)
 
     def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
         """Rewards and errors over body time, a column for each body; nothing without a fault."""

@@ -25,7 +25,7 @@ from worldshift.run.appraisal import evaluate_draw
 from worldshift.run.pairs import Pair, pair_of
 from worldshift.run.summary import plain
 from worldshift.run.target_data import EPISODE, Recording, oracle_of, own_data, target_data
-from worldshift.studies.contract import Header, Rows, Study
+from worldshift.studies.contract import Header, Rows, Scores, Study
 
 Measured = Literal["source", "oracle", "randomised"]
 LATE = 3
@@ -168,6 +168,22 @@ class OfflineStudy(Study):
     def notes(self, header: Header, rows: Rows) -> list[str]:
         """What the columns are."""
         return [LEGEND]
+
+    def scores(self, header: Header, rows: Rows) -> Scores | None:
+        """Final return over the oracle's mean; tasks are the pairs, where all of them have the method."""
+        pairs = list(dict.fromkeys(row["pair"] for row in rows))
+        finals = {
+            (row["method"], row["pair"], row["seed"]): float(np.mean(row["curve"]["target_return"][-LATE:]))
+            for row in rows
+        }
+        found = {}
+        for m in self.methods:
+            if all((m, pair, seed) in finals for pair in pairs for seed in self.seeds):
+                own, best = (
+                    np.asarray([[finals[name, p, s] for p in pairs] for s in self.seeds]) for name in (m, "oracle")
+                )
+                found[m] = own / best.mean(0)
+        return Scores(f"return / oracle, {len(pairs)} pairs together", found)
 
     def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
         """Returns and held-out errors by updates."""

@@ -20,7 +20,7 @@ from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap
 from worldshift.run.protocol import Body, Protocol
 from worldshift.run.summary import ACTUATION_SMOOTHING_S, END, SETTLED_S, plain
 from worldshift.shifts import Schedule, Shift
-from worldshift.studies.contract import Header, Rows, Study, by_method, complete
+from worldshift.studies.contract import Header, Rows, Scores, Study, by_method, complete
 
 DIGITS = 4
 """Significant digits kept of a row's numbers."""
@@ -169,22 +169,26 @@ class SweepStudy(Study):
         Raises:
             ValueError: the rows of the frozen and of the nominal agent are not there yet.
         """
+        dt = float(header["pairs"][0]["dt"])
+        return {level.key: _by_method(lived, self.life(level), dt) for level, lived in self._lives(rows)}
+
+    def _lives(self, rows: Rows) -> list[tuple[Level, dict[str, list[Mapping[str, Any]]]]]:
+        """Levels with the rows of each method that lived through them, nominal ones cut to the same length."""
         methods = by_method(complete(rows))
         if not {"frozen", "nominal"} <= methods.keys():
             raise ValueError(f"{self.name} has no rows of the frozen or nominal agent yet: run the study first.")
-        dt = float(header["pairs"][0]["dt"])
-        found = {}
+        found = []
         for level in self.levels:
             protocol = self.life(level)
             blocks = protocol.steps // protocol.block
-            lived = {
+            lived: dict[str, list[Mapping[str, Any]]] = {
                 m: [{k: v[:blocks] if isinstance(v, list) else v for k, v in row.items()} for row in each
                     if row["level"] in (level.key, HEALTHY)]
                 for m, each in methods.items()
             }  # fmt: skip
             lived = {m: each for m, each in lived.items() if each}
             if "frozen" in lived:
-                found[level.key] = _by_method(lived, protocol, dt)
+                found.append((level, lived))
         return found
 
     def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
@@ -252,6 +256,19 @@ class SweepStudy(Study):
                 f"{told.slope:.2f})."
             )
         return notes
+
+    def scores(self, header: Header, rows: Rows) -> Scores | None:
+        """Reward over the mean nominal one from `SETTLED_S` after onset on, by life; tasks are levels."""
+        dt = float(header["pairs"][0]["dt"])
+        found: dict[str, list[np.ndarray]] = {}
+        for level, lived in self._lives(rows):
+            courses = {m: course(each, self.life(level), dt) for m, each in lived.items()}
+            begin = courses["frozen"].blocks(SETTLED_S)
+            paid = {m: own.on["reward"][:, begin:].mean(1) for m, own in courses.items()}
+            for m, own in paid.items():
+                found.setdefault(m, []).append(own / paid["nominal"].mean())
+        whole = {m: np.stack(each, axis=1) for m, each in found.items() if len(each) == len(found["frozen"])}
+        return Scores(f"reward / nominal, {len(found['frozen'])} levels together", whole)
 
     def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
         """Reward and actuation error over the levels, a column for each kind."""

@@ -1,0 +1,97 @@
+"""What the report says beside a study's numbers: what was published about it, and what the rows mean.
+
+Words without numbers of ours: those are in the tables, and change with the rows. Numbers of the papers are in the facts
+of arXiv 2505.15589 (RWM: tables 2 to 5, figures 1 to 3) and arXiv 2504.02252 (ReDRAW).
+"""
+
+from typing import NamedTuple
+
+
+class Commentary(NamedTuple):
+    """Of one study."""
+
+    meaning: str
+    paper: str = ""
+
+
+_REDRAW = "ReDRAW shows curves of returns by updates for these four pairs; no table of numbers was at hand."
+_TABLE_2 = (
+    "RWM, table 2, walker: the fault costs 108.4 a run for the frozen agent, 36.5 for a finetuned one, 6.2 with the "
+    "reflex (94 % recovered); control error 28.1, 8.9 and 7.4. Seeds and intervals over seeds are not given."
+)
+
+COMMENTARY = {
+    "base-agents": Commentary(
+        "The base agents are good enough to have something to lose. Saturated actions would leave corrections no room.",
+        "Official TD-MPC2 scores, planner on, are the points beside the curves.",
+    ),
+    "fast-gains": Commentary(
+        "A reflex that estimates a few numbers with a Kalman step is right within seconds, on every draw. It stays as "
+        "near to nominal as an oracle that is told the fault.",
+        _TABLE_2,
+    ),
+    "no-shift": Commentary(
+        "A reflex that listens all the time costs a healthy body nothing that these lives can resolve.",
+    ),
+    "paper-gains": Commentary(
+        "One Adam step an episode works as published, once its step size fits the latent; it needs minutes of body "
+        "time. The fast reflex needs seconds on the same lives.",
+        _TABLE_2 + " Read off figure 2, half of the error is gone after 40 to 45 episodes, 400 to 450 s.",
+    ),
+    "unmatched": Commentary(
+        "Where no map of the actions undoes the change, estimating gains alone recovers little. A small network on top "
+        "of it, which learns only while error is left unexplained, recovers much of it.",
+        "Not in the paper, which tests gains only and names this as its limit.",
+    ),
+    "drift": Commentary(
+        "Gains that never stand still are tracked by a filter whose model says that they move. A step an episode "
+        "follows only what changes over hundreds of episodes.",
+        "RWM, figure 3A, walker: mean reward 360.56 with the reflex, 311.67 finetuned, 233.42 frozen, of about 365 "
+        "nominal; control error 0.8, 1.8 and 3.6 in units of 1e-5.",
+    ),
+    "magnitude": Commentary(
+        "The error that a change of gains causes grows with the square of its size, and the reflex does not mind the "
+        "size: it stops where commands reach twice the policy's range, which is where the oracle stops, too.",
+        "RWM tests changes up to 0.5 and no other size. Its printed contraction factor never contracts; the corrected "
+        "condition is a step size below 2 / (L² (1 + P)), and what is left is the part that no action can reach.",
+    ),
+    "after-effects": Commentary(
+        "When the fault ends, the correction is wrong for as long as it took to find. Nothing piles up over twenty "
+        "times, and nothing is remembered: the second time takes as long as the first.",
+        "RWM, figure 2: at the fault's end the control error jumps to 0.43 of the frozen agent's and is at 0.04 after "
+        "20 episodes, 200 s; figure 1C: after-effects of opposite sign on a point mass.",
+    ),
+    "beyond-gains": Commentary(
+        "What actions can undo is undone; for the rest it matters that the reflex notices. The table says where each "
+        "reflex loses against the frozen agent, which is where not to trust it.",
+        "Not in the paper: morphology, environment and sensors are named as untested.",
+    ),
+    "offline-methods": Commentary(
+        "From the same recordings, with the same policy to begin with, correcting the dynamics by a residual, "
+        "finetuning or replacing them ends about equally well. What is recorded decides more.",
+        _REDRAW,
+    ),
+    "offline-pixels": Commentary(
+        "The same adaptation works from images, if whole episodes are recorded: short ones do not show fast rotation, "
+        "and one policy in five learns to spin. A residual forgets less than a finetune here.",
+        _REDRAW,
+    ),
+    "offline-data": Commentary(
+        "Let the adapted agent record half of the data: what it does wrong is then in it. Data of an expert alone fail "
+        "at the lowest held-out error of all.",
+        "ReDRAW reports overfitting from 10,000 transitions and fewer.",
+    ),
+    "offline-choices": Commentary(
+        "Beginning with the source's actor under a new output layer is worth more than what the residual sees.",
+        "ReDRAW begins with a random output layer, a fresh actor and critic, and dreams from all latents alike.",
+    ),
+    "offline-long": Commentary(
+        "Nothing is lost in ten times the updates that the residual needs.",
+        "ReDRAW reports that its residual keeps its returns over long training while finetunes overfit.",
+    ),
+    "offline-looks": Commentary(
+        "A camera that is moved raises the model's error long before anything is lost. Of colours and light the error "
+        "warns late.",
+        "ReDRAW trusts its encoder and does not ask how far it carries.",
+    ),
+}
