@@ -47,6 +47,7 @@ code { background: var(--shade); border-radius: 4px; padding: .05rem .3rem; font
 @media print {
   body { max-width: none; font-size: 10.5pt } nav { display: none }
   section { break-before: page; border: 0 } figure, tr { break-inside: avoid }
+  img { max-height: 16cm; width: auto }
   table { font-size: 7.5pt } th, td { padding: .15rem .3rem } .scroll { overflow: visible }
 }
 """
