@@ -12,6 +12,7 @@ from worldshift.adapt.bounds import Frozen, Oracle
 from worldshift.adapt.contract import Command, OnlineAdapter, Transition, control_error, correction_share, finite
 from worldshift.adapt.fast_reflex import STRUCTURES, Calibration, FastReflex, FastReflexConfig
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
+from worldshift.adapt.l1 import L1Adaptive
 from worldshift.adapt.reflex import Reflex, ReflexConfig
 from worldshift.agents.agent import Agent
 from worldshift.agents.mppi import PlannerConfig
@@ -20,7 +21,7 @@ from worldshift.models.onestep import OneStep
 
 OBS, ACTIONS, EPISODE, BODIES = 6, 3, 10, 3
 QUICK = PlannerConfig(iterations=1, samples=8, policy_samples=2, elites=4)
-NAMES = ("frozen", "planned", "oracle", "paper", *STRUCTURES, "finetune")
+NAMES = ("frozen", "planned", "oracle", "paper", *STRUCTURES, "l1", "finetune")
 
 
 def build(name: str, agent: Agent) -> OnlineAdapter:
@@ -37,6 +38,8 @@ def build(name: str, agent: Agent) -> OnlineAdapter:
     model = eqx.tree_at(lambda m: m.network.last.weight, model, replace_fn=lambda w: 10 * w)
     zero, one = jnp.zeros((ACTIONS, ACTIONS + 1)), jnp.ones(())
     calibration = Calibration(model, jnp.eye(OBS), zero, one, one, jnp.full(len(STRUCTURES), 2.0))
+    if name == "l1":
+        return L1Adaptive(agent, calibration)
     return FastReflex(agent, calibration, FastReflexConfig(structure=name))
 
 

@@ -34,6 +34,7 @@ LOOKS = {
     "published": Look("reflex, paper mode, published step", "#CC79A7", (0, (2, 1.2)), 1.3),
     "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
     "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
+    "l1": Look("L1 adaptive", "#7F3C8D", (0, (4, 1, 1, 1, 1, 1))),
     "layered": Look("reflex, layered", "#56B4E9", (0, (8, 1.5)), 1.8),
 }
 OFFLINE_LOOKS = {

@@ -16,6 +16,7 @@ from worldshift.adapt.bounds import Frozen, Oracle
 from worldshift.adapt.contract import Command, OnlineAdapter
 from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
+from worldshift.adapt.l1 import L1Adaptive
 from worldshift.adapt.layered import LayeredReflex
 from worldshift.adapt.reflex import PUBLISHED, Reflex
 from worldshift.agents.agent import Agent, Memory, Observations
@@ -33,6 +34,7 @@ METHODS = {
     "published": "the same with the published learning rate and epsilon",
     "fast": "the fast reflex: gains and offsets, a Kalman step each control step",
     "layered": "the fast reflex, and a slow network for what gains do not explain",
+    "l1": "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
     "oracle": "knows the actuators and undoes the fault within the authority limit",
 }
@@ -63,6 +65,8 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Oracle(agent)
     if method == "fast":
         return FastReflex(agent, shipped.calibrated())
+    if method == "l1":
+        return L1Adaptive(agent, shipped.calibrated())
     if method == "layered":
         return LayeredReflex(FastReflex(agent, shipped.calibrated()))
     if method == "paper":
