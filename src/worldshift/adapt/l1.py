@@ -23,7 +23,7 @@ from worldshift.agents.agent import Agent
 class L1Config:
     """The two numbers that such a controller is tuned by, and its limits.
 
-    Tuned on a walker with ten draws of gains that no study uses, nine settings (ridge 3, 30, 300 by bandwidth 0.05, 0.3,
+    Tuned on a walker with ten draws of gains that no study uses, nine settings (ridge 3, 30, 300; bandwidth 0.05, 0.3,
     1), by the reward under the fault, among those that cost the healthy body less than 1 %.
     """
 

@@ -16,6 +16,7 @@ from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import UNKNOWN, Grid, seconds, share
 from worldshift.report.stats import Estimate
 from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
+from worldshift.run.protocol import Body
 from worldshift.run.summary import ACTUATION_SMOOTHING_S, plain
 from worldshift.studies.contract import Header, Rows, by_method, complete
 from worldshift.studies.lives import LivesStudy, by_body
@@ -41,14 +42,19 @@ class Stretch(NamedTuple):
 
 @dataclass(frozen=True)
 class CyclesStudy(LivesStudy):
-    """Lives with one fault that comes and goes."""
+    """Lives with one fault that comes and goes; every fault has start poses of its own."""
+
+    @property
+    def bodies(self) -> list[Body]:
+        """The first fault with the first seed, and so on."""
+        return [Body(fault, seed) for fault, seed in zip(self.faults, self.seeds, strict=True)]
 
     def quick(self) -> "CyclesStudy":
         """Two bodies and two cycles of the first agent. Its numbers mean nothing."""
         p = self.protocol
         short = replace(p, nominal=2 * p.block, on=5 * p.block, off=5 * p.block, cycles=2)
         name, agents = f"{self.name}-quick", self.agents[:1]
-        return replace(self, name=name, agents=agents, protocol=short, faults=self.faults[:2], seeds=self.seeds[:1])
+        return replace(self, name=name, agents=agents, protocol=short, faults=self.faults[:2], seeds=self.seeds[:2])
 
     @property
     def stretches(self) -> dict[str, range]:

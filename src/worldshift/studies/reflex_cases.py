@@ -182,7 +182,7 @@ REFLEX_STUDIES = (
         Protocol(nominal=400, on=400, off=400, cycles=20, redraw=False),
         GAINS,
         faults=tuple(range(FIRST_FAULT + 400, FIRST_FAULT + 420)),
-        seeds=(2500,),
+        seeds=tuple(range(2500, 2520)),
     ),
     SweepStudy(
         "beyond-gains",
