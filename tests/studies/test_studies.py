@@ -37,7 +37,7 @@ def study(tiny_run) -> LivesStudy:
     )
 
 
-@pytest.mark.parametrize("study", [s for s in STUDIES.values() if isinstance(s, LivesStudy)], ids=lambda s: s.name)
+@pytest.mark.parametrize("study", [s for s in STUDIES.values() if type(s) is LivesStudy], ids=lambda s: s.name)
 def test_definitions_are_sound(study):
     p = study.protocol
     assert all(steps % p.block == 0 for steps in (p.nominal, p.on, p.off))
