@@ -99,6 +99,8 @@ def test_unknown_command(capsys):
         ("study nope", "choose among base-agents"),
         ("study fast-gains --methods magic --out DIR", "no method 'magic'"),
         ("results fast-gains --folder DIR", "run `worldshift study fast-gains` first"),
+        ("report --folder DIR --out DIR/a.html", "there are no rows in"),
+        ("report nope --folder DIR", "choose among base-agents"),
         ("results --folder DIR", "there are no rows in"),
         ("train --task walker-fly --out DIR/run", "unknown task"),
         ("train --agent-steps 0 --out DIR/run", "agent_steps must be at least 1"),
@@ -221,6 +223,15 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
     assert "| fast |" in text and "Fast reflex, 4 trials of 2 draws" in text
+
+    html = tmp_path / "out" / "report.html"
+    assert cli.main(["report", "--folder", str(rows), "--out", str(html), "--json"]) == 0
+    told = one_object(capsys.readouterr().out)
+    assert told == {"file": str(html), "studies": [name], "bytes": html.stat().st_size}
+    report = html.read_text()
+    assert "IQM: reward while the fault acts / nominal" in report and "RWM, table 2" in report
+    assert "data:image/png;base64," in report and f"results/{name}.jsonl" in report
+    assert [p.name for p in html.parent.iterdir()] == ["report.html"]
 
     written = page.read_bytes()
     assert cli.main(["results", name, "--folder", str(rows), "--readme", str(page)]) == 0

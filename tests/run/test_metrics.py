@@ -7,6 +7,7 @@ from worldshift.run import metrics
 from worldshift.run.metrics import (
     actuation_error,
     bootstrap,
+    bootstrap_ratio,
     course,
     first_below,
     harm,
@@ -161,6 +162,13 @@ class TestBootstrap:
         assert statistic(np.arange(3)) == 6 / 4
         assert np.isnan(statistic(np.array([1])))
         assert np.isnan(statistic(np.array([0, 1, 1])))
+
+    def test_many_ratios_at_once_are_the_same_ratios(self):
+        rng = np.random.default_rng(5)
+        for draw in (np.repeat(np.arange(8), 3), np.array([0, 1]), np.zeros(4, int)):
+            won, lost = rng.normal(size=(2, len(draw)))
+            one, many = bootstrap(draw, ratio(won, lost + 0.5), 300), bootstrap_ratio(draw, won, lost + 0.5, 300)
+            assert vars(many) == pytest.approx(vars(one), nan_ok=True)
 
     def test_an_unknown_bound_is_not_invented(self):
         # One draw of two costs nothing: a quarter of the resamples have no recovery, so no 95 % bound can be given.

@@ -13,10 +13,11 @@ from worldshift.run.protocol import Protocol, read_rows
 from worldshift.shifts import ActuatorGain, BodyMass, FilteredNoise, Uniform
 from worldshift.studies.cycles import CyclesStudy
 from worldshift.studies.declared import STUDIES, find_study
+from worldshift.studies.levels import Level, foretold
 from worldshift.studies.lives import LivesStudy
 from worldshift.studies.reflex_cases import FIRST_FAULT
 from worldshift.studies.runner import run_study
-from worldshift.studies.sweeps import HEALTHY, Level, SweepStudy, foretold
+from worldshift.studies.sweeps import HEALTHY, SweepStudy
 
 PROTOCOL = Protocol(nominal=40, on=400, off=0, episode_steps=100, offset=0)
 LEVELS = (

@@ -33,8 +33,10 @@ from worldshift.shifts import (
 from worldshift.studies.agents import AgentStudy
 from worldshift.studies.cycles import CyclesStudy
 from worldshift.studies.kinds import KindsStudy
+from worldshift.studies.levels import Level
 from worldshift.studies.lives import LivesStudy
-from worldshift.studies.sweeps import Level, SweepStudy
+from worldshift.studies.magnitude import MagnitudeStudy
+from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
 FIRST_FAULT = 1000
@@ -164,7 +166,7 @@ REFLEX_STUDIES = (
         logarithmic=True,
         except_at=(("paper", _SPEEDS[2].key),),
     ),
-    SweepStudy(
+    MagnitudeStudy(
         "magnitude",
         "how large a change of gains may be: each motor's drawn from up to p weaker or stronger",
         ("walker-walk-2",),

@@ -7,7 +7,7 @@ is a shift with a schedule; all levels are lived through by the same bodies, and
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,11 +16,11 @@ from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import UNKNOWN, Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
 from worldshift.run.methods import compare
-from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
+from worldshift.run.metrics import course
 from worldshift.run.protocol import Body, Protocol
-from worldshift.run.summary import ACTUATION_SMOOTHING_S, END, SETTLED_S, plain
-from worldshift.shifts import Schedule, Shift
+from worldshift.run.summary import SETTLED_S, plain
 from worldshift.studies.contract import Header, Rows, Scores, Study, by_method, complete
+from worldshift.studies.levels import FELT, Level, LevelSummary, foretold, summarise_level
 
 DIGITS = 4
 """Significant digits kept of a row's numbers."""
@@ -28,51 +28,11 @@ KEPT = ("reward", "left", "wrong", "error", "matched", "guarded")
 """What is kept of a life, block by block."""
 HEALTHY = "nothing changed"
 """The level of the nominal agent's rows."""
-RESAMPLES = 1000
-FELT = 0.05
-"""Share of the nominal reward that a level must cost before a recovery from it says anything."""
-
-
-@dataclass(frozen=True)
-class Level:
-    """One change at one strength."""
-
-    kind: str
-    name: str
-    """Of the strength, for readers."""
-    value: float
-    """Its place on the axis."""
-    shift: Shift
-    schedule: Schedule | None = None
-    """By default it acts in the protocol's ON phases."""
-    steps: int | None = None
-    """Agent steps of ON, where they are not the protocol's."""
-
-    @property
-    def key(self) -> str:
-        """Kind and strength."""
-        return f"{self.kind}, {self.name}"
-
-
-class LevelSummary(NamedTuple):
-    """One method at one level; rewards from `SETTLED_S` after onset on."""
-
-    reward: float
-    """Mean per agent step."""
-    of_nominal: Estimate
-    """Reward as a share of the nominal one."""
-    against_frozen: Estimate
-    """Reward that it wins over the frozen agent, as a share of the nominal one; negative: it does harm."""
-    recovered: Estimate
-    """(method - frozen) / (nominal - frozen)."""
-    actuation: Estimate
-    """Actuation error, median over bodies, over the last `END` of ON; not a number where no map of actions is wrong."""
-    settled: Estimate
-    """s of body time until it stays below 0.25."""
-    error_ratio: float
-    """Control error over the frozen agent's, at the end."""
-    matched: float
-    """Share of the excess error that the method could explain, at the end."""
+LEGEND = (
+    "Of nominal and against frozen: reward as a share of the healthy body's in the same stretch, from 10 s after onset "
+    "on, with 95 % bootstrap intervals over fault draws; recovered: share of what the change costs that is won back; "
+    "matched: share of the excess error that an action could explain, at the end."
+)
 
 
 @dataclass(frozen=True)
@@ -170,7 +130,7 @@ class SweepStudy(Study):
             ValueError: the rows of the frozen and of the nominal agent are not there yet.
         """
         dt = float(header["pairs"][0]["dt"])
-        return {level.key: _by_method(lived, self.life(level), dt) for level, lived in self._lives(rows)}
+        return {level.key: summarise_level(lived, self.life(level), dt) for level, lived in self._lives(rows)}
 
     def _lives(self, rows: Rows) -> list[tuple[Level, dict[str, list[Mapping[str, Any]]]]]:
         """Levels with the rows of each method that lived through them, nominal ones cut to the same length."""
@@ -209,7 +169,12 @@ class SweepStudy(Study):
         lines = []
         for level in self.levels:
             for m, s in found.get(level.key, {}).items():
-                bound = m in ("nominal", "frozen")
+                if m == "nominal" and lines:
+                    continue  # the healthy bodies lived once for all levels
+                bound, at = (
+                    m in ("nominal", "frozen"),
+                    (HEALTHY, UNKNOWN) if m == "nominal" else (level.kind, level.name),
+                )
                 reward = number(s.reward * steps, 0)
                 felt = 1 - found[level.key]["frozen"].of_nominal.value > FELT
                 back = share(s.recovered) if felt else UNKNOWN
@@ -217,7 +182,7 @@ class SweepStudy(Study):
                 wrong = UNKNOWN if m == "nominal" else interval(s.actuation)
                 when = UNKNOWN if bound else seconds(s.settled)
                 error = number(s.error_ratio, 2)
-                lines.append((level.kind, level.name, m, reward, share(s.of_nominal), *ours, wrong, when, error))
+                lines.append((*at, m, reward, share(s.of_nominal), *ours, wrong, when, error))
         return Grid(columns, lines)
 
     def _wide(self, found: Mapping[str, Mapping[str, LevelSummary]]) -> Grid:
@@ -296,69 +261,3 @@ class SweepStudy(Study):
                     ends = np.asarray([(x, e.value, e.low, e.high) for x, e in points], float)
                     curves.setdefault(kind, {})[m] = Curve(*ends.T)
         return curves
-
-
-LEGEND = (
-    "Of nominal and against frozen: reward as a share of the healthy body's in the same stretch, from 10 s after onset "
-    "on, with 95 % bootstrap intervals over fault draws; recovered: share of what the change costs that is won back; "
-    "matched: share of the excess error that an action could explain, at the end."
-)
-
-
-class Foretold(NamedTuple):
-    """A straight line through (matched fraction, recovery) of levels."""
-
-    levels: int
-    slope: float
-    r_squared: float
-
-
-def foretold(found: Mapping[str, Mapping[str, LevelSummary]]) -> Foretold | None:
-    """How well the fast reflex's matched fraction foretells its recovery; None with fewer than 3 levels felt."""
-    points = [
-        (each["fast"].matched, each["fast"].recovered.value)
-        for each in found.values()
-        if "fast" in each and 1 - each["frozen"].of_nominal.value > FELT
-    ]
-    x, y = np.asarray(points, float).reshape(-1, 2).T
-    if len(points) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return Foretold(len(points), float(np.polyfit(x, y, 1)[0]), float(np.corrcoef(x, y)[0, 1] ** 2))
-
-
-def _by_method(lived: Mapping[str, Rows], protocol: Protocol, dt: float) -> dict[str, LevelSummary]:
-    courses = {m: course(each, protocol, dt) for m, each in lived.items()}
-    begin = courses["frozen"].blocks(SETTLED_S)
-    paid = {m: own.on["reward"][:, begin:].sum(1) for m, own in courses.items()}
-    lost, found = paid["nominal"] - paid["frozen"], {}
-    for m, own in courses.items():
-        length = own.on["reward"].shape[1]
-        last = max(1, round(END * length))
-        first = protocol.nominal // protocol.block
-        matched = np.asarray([row["matched"] for row in lived[m]], float)[:, first : first + length]
-        wrong, settled = _actuation(own, last)
-        error, frozen = (c.on["error"][:, -last:].mean() for c in (own, courses["frozen"]))
-        found[m] = LevelSummary(
-            float(own.on["reward"][:, begin:].mean()),
-            bootstrap_ratio(own.draw, paid[m], paid["nominal"], RESAMPLES),
-            bootstrap_ratio(own.draw, paid[m] - paid["frozen"], paid["nominal"], RESAMPLES),
-            bootstrap_ratio(own.draw, paid[m] - paid["frozen"], lost, RESAMPLES),
-            wrong,
-            settled,
-            float(error / frozen) if frozen > 0 else np.nan,
-            float(matched[:, -last:].mean()),
-        )
-    return found
-
-
-def _actuation(own: Course, last: int) -> tuple[Estimate, Estimate]:
-    """Actuation error over the last blocks, and when it has settled below 0.25: medians over bodies."""
-    curve = actuation_error(own.on, own.blocks(ACTUATION_SMOOTHING_S))
-    if not np.isfinite(curve).all():
-        never = Estimate(np.nan, np.nan, np.nan, len(np.unique(own.draw)), 1)
-        return never, never
-    end = curve[:, -last:].mean(1)
-    return (
-        bootstrap(own.draw, lambda i: float(np.median(end[i])), RESAMPLES),
-        bootstrap(own.draw, lambda i: sustained(np.median(curve[i], axis=0), 0.25, own.seconds), RESAMPLES),
-    )
