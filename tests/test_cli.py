@@ -97,8 +97,8 @@ def test_unknown_command(capsys):
         ("demo --agent AGENT --seed -1", "a seed is a whole number"),
         ("demo --agent AGENT --out FILE", "is a file"),
         ("study nope", "choose among base-agents"),
-        ("study fast-gains --methods magic --out DIR", "no method 'magic'"),
-        ("results fast-gains --folder DIR", "run `worldshift study fast-gains` first"),
+        ("study step-gains --methods magic --out DIR", "no method 'magic'"),
+        ("results step-gains --folder DIR", "run `worldshift study step-gains` first"),
         ("report --folder DIR --out DIR/a.html", "there are no rows in"),
         ("report nope --folder DIR", "choose among base-agents"),
         ("results --folder DIR", "there are no rows in"),
@@ -206,14 +206,14 @@ def test_doctor_passes_its_status_on(monkeypatch, capsys):
 
 def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     rows = tmp_path / "rows"
-    assert cli.main(["study", "fast-gains", "--quick", "--out", str(rows), "--json"]) == 0
+    assert cli.main(["study", "step-gains", "--quick", "--out", str(rows), "--json"]) == 0
     found = one_object(capsys.readouterr().out)
     assert list(found["bodies"]["walker-walk"]) == ["nominal", "frozen", "fast", "layered", "oracle"]
-    assert found["file"] == str(rows / "fast-gains-quick.jsonl")
+    assert found["file"] == str(rows / "step-gains-quick.jsonl")
 
     page = tmp_path / "README.md"
     page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
-    name, figures = "fast-gains-quick", tmp_path / "figures"
+    name, figures = "step-gains-quick", tmp_path / "figures"
     told = cli.main(
         ["results", name, "--folder", str(rows), "--figures", str(figures), "--readme", str(page), "--json"]
     )

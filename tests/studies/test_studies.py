@@ -50,7 +50,7 @@ def test_definitions_are_sound(study):
 
 
 def test_studies_measure_what_was_promised():
-    fast, none = STUDIES["fast-gains"], STUDIES["no-shift"]
+    fast, none = STUDIES["step-gains"], STUDIES["no-shift"]
     assert isinstance(fast, LivesStudy) and isinstance(none, LivesStudy)
     assert len(fast.faults) == 20 and len(fast.seeds) == 2 and fast.protocol.on * 0.05 >= 75
     assert len(none.seeds) >= 16 and none.shift is None
@@ -141,8 +141,8 @@ def test_user_errors_leave_nothing_behind(study, tmp_path):
         run_study(dataclasses.replace(study, agents=("gone",)), tmp_path)
     with pytest.raises(ValueError, match="no study 'nope': choose among base-agents"):
         find_study("nope")
-    with pytest.raises(ValueError, match="worldshift study fast-gains"):
-        load_study("fast-gains", tmp_path)
+    with pytest.raises(ValueError, match="worldshift study step-gains"):
+        load_study("step-gains", tmp_path)
     assert not list(tmp_path.iterdir())
 
 

@@ -25,7 +25,7 @@ COMMENTARY = {
         "The base agents are good enough to have something to lose. Saturated actions would leave corrections no room.",
         "Official TD-MPC2 scores, planner on, are the points beside the curves.",
     ),
-    "fast-gains": Commentary(
+    "step-gains": Commentary(
         "A reflex that estimates a few numbers with a Kalman step is right within seconds, on every draw. It stays as "
         "near to nominal as an oracle that is told the fault.",
         _TABLE_2,
