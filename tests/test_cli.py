@@ -98,6 +98,7 @@ def test_unknown_command(capsys):
         ("demo --agent AGENT --out FILE", "is a file"),
         ("study nope", "choose among base-agents"),
         ("study step-gains --methods magic --out DIR", "no method 'magic'"),
+        ("study reflex --methods fast --out DIR", "reflex is many studies"),
         ("results step-gains --folder DIR", "run `worldshift study step-gains` first"),
         ("report --folder DIR --out DIR/a.html", "there are no rows in"),
         ("report nope --folder DIR", "choose among base-agents"),

@@ -206,6 +206,43 @@ def by_severity(
     _save(figure, path)
 
 
+@dataclass(frozen=True)
+class Strand:
+    """One axis of traces of a single life."""
+
+    label: str
+    lines: Mapping[str, Float[np.ndarray, " K"]]
+
+
+def strands(
+    path: str | os.PathLike[str],
+    x: Float[np.ndarray, " K"],
+    columns: Mapping[str, Sequence[Strand]],
+    *,
+    title: str,
+) -> None:
+    """Traces over body time (s), the fault from 0 s on: a column for each method, each axis with its own legend."""
+    from matplotlib.figure import Figure
+
+    height = max(len(each) for each in columns.values())
+    figure = Figure(figsize=(1.0 + 4.2 * len(columns), 1.0 + 1.9 * height), layout="constrained")
+    axes = np.asarray(figure.subplots(height, len(columns), sharex=True, sharey="row", squeeze=False))
+    inks = (("#D55E00", (0, (5, 1.5)), 1.4), ("#0072B2", "-", 1.4), ("#000000", (0, (1, 1)), 1.6))
+    for j, (method, each) in enumerate(columns.items()):
+        for i, strand in enumerate(each):
+            axes[i, j].axvspan(0, float(x[-1]), color="#F3EBDD", zorder=0, lw=0)
+            for (name, y), (colour, style, width) in zip(strand.lines.items(), inks, strict=False):
+                axes[i, j].plot(x, y, color=colour, ls=style, lw=width, label=name)
+            axes[i, j].set_title(strand.label, fontsize=9, loc="left")
+            axes[i, j].legend(frameon=False, fontsize=7, ncols=3, loc="best")
+            _tidy(axes[i, j])
+        axes[0, j].annotate(LOOKS[method].label, (1.0, 1.02), xycoords="axes fraction", ha="right", fontsize=10,
+                            color=LOOKS[method].colour)  # fmt: skip
+        axes[-1, j].set_xlabel("body time after the fault (s)")
+    figure.suptitle(textwrap.fill(title, 48 * len(columns)), fontsize=10)
+    _save(figure, path)
+
+
 def look_of(name: str, names: Sequence[str]) -> Look:
     """How a way of adapting is drawn: the bounds and the residual always alike, others by their place among `names`."""
     if name in OFFLINE_LOOKS:

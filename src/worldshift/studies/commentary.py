@@ -43,6 +43,11 @@ COMMENTARY = {
         "of it, which learns only while error is left unexplained, recovers much of it.",
         "Not in the paper, which tests gains only and names this as its limit.",
     ),
+    "mechanism": Commentary(
+        "The reference is where the model says that the base action should lead. What happens instead is the error, "
+        "and the correction moves until the motor does what the base action asked for.",
+        "RWM, figure 1A and B, show this as a diagram.",
+    ),
     "drift": Commentary(
         "Gains that never stand still are tracked by a filter whose model says that they move. A step an episode "
         "follows only what changes over hundreds of episodes.",

@@ -11,6 +11,12 @@ from worldshift.studies.offline_cases import OFFLINE_STUDIES
 from worldshift.studies.reflex_cases import REFLEX_STUDIES
 
 STUDIES: dict[str, Study] = {study.name: study for study in (*REFLEX_STUDIES, *OFFLINE_STUDIES, LOOKS_STUDY)}
+GROUPS: dict[str, tuple[str, ...]] = {
+    "all": tuple(STUDIES),
+    "reflex": tuple(study.name for study in REFLEX_STUDIES),
+    "offline": tuple(study.name for study in (*OFFLINE_STUDIES, LOOKS_STUDY)),
+}
+"""Names that stand for many."""
 
 
 def find_study(name: str) -> Study:

@@ -36,6 +36,7 @@ from worldshift.studies.kinds import KindsStudy
 from worldshift.studies.levels import Level
 from worldshift.studies.lives import LivesStudy
 from worldshift.studies.magnitude import MagnitudeStudy
+from worldshift.studies.mechanism import MechanismStudy
 from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
@@ -153,6 +154,17 @@ REFLEX_STUDIES = (
         Protocol(nominal=200, on=2000, off=0),
         UNMATCHED,
         seeds=tuple(range(2200, 2206)),
+    ),
+    MechanismStudy(
+        "mechanism",
+        "how a reflex works: a walker's right knee, whose motor is at half of its strength from 0 s on",
+        WALKERS[1:2],
+        ("frozen", "fast"),
+        Protocol(nominal=300, on=300, off=0),
+        ActuatorGain(p=(0.0, -0.5, 0.0, 0.0, 0.0, 0.0)),
+        actuator=1,
+        channel=19,
+        seed=FIRST_FAULT + 600,
     ),
     SweepStudy(
         "drift",
