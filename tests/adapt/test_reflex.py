@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from worldshift.adapt.contract import Transition
-from worldshift.adapt.reflex import Controller, Reflex, ReflexConfig, action_gradient
+from worldshift.adapt.reflex import Controller, Reflex, ReflexConfig, action_gradient, precondition
 
 EPISODE, ACTIONS = 12, 3
 
@@ -171,3 +171,33 @@ def test_corrections_at_the_limit_do_not_wind_up(linear_agent):
     assert np.abs(commands.action).max() <= 1.0
     assert (np.abs(wanted) >= 1.0).mean() > 0.3, "the limit must be reached"
     assert np.abs(wanted).max() < 2.5, "and not be left far behind: what Adam carries on is bounded"
+
+
+GAINS = np.array([0.6, 1.4, 0.8])
+
+
+def test_two_numbers_an_actuator_find_the_gains(linear_agent, live):
+    """k -> 1 / g - 1 and b -> 0 on a plant that the model knows."""
+    config = ReflexConfig(sees="action", horizon=1, learning_rate=0.01, ridge=1e-3, every=1, window=20)
+    life = live(Reflex(linear_agent(), 600, config), np.diag(GAINS), steps=600, noise=0.0)
+    np.testing.assert_allclose(np.asarray(life.states.controller.gain)[-200:].mean(0), 1 / GAINS - 1, atol=0.1)
+    np.testing.assert_allclose(np.asarray(life.states.controller.offset)[-200:].mean(0), 0.0, atol=0.03)
+
+
+def test_preconditioning_solves_a_linear_plant_in_one_step(linear_agent):
+    """With F linear, gradient = 2 JᵀJ x / d and (JᵀJ)⁻¹ of it points straight at the action that is missing."""
+    agent = linear_agent()
+    z, base, missing = jnp.zeros((4, 6)), jnp.full((4, ACTIONS), 0.2), jnp.array([0.3, -0.2, 0.1])
+    happened = agent.model.predict(z, base - missing)
+    latents = jnp.concatenate([z[:1], happened[:1]])
+    _, gradient = action_gradient(agent.model, latents, base[:1], 1, 1, 0.5)
+    found = precondition(agent.model, z[:1], base[:1], gradient, 1e-6)
+    np.testing.assert_allclose(found[0] * latents.shape[-1] / 2, missing, rtol=1e-3)
+    assert np.abs(gradient[0] / np.abs(gradient[0]).max() - missing / jnp.abs(missing).max()).max() > 0.05
+
+
+def test_on_the_way_it_learns_before_the_episode_ends(linear_agent, live):
+    config = ReflexConfig(sees="latent and action", horizon=2, every=5, window=10, output_gain=1.0)
+    life = live(Reflex(linear_agent(), 60, config), np.diag(GAINS), steps=20)
+    weights = np.asarray(life.states.controller.weights[-1])
+    assert [t for t in range(1, 20) if not np.array_equal(weights[t], weights[t - 1])] == [4, 9, 14, 19]

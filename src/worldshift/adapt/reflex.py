@@ -6,7 +6,7 @@ Deviation: corrections that would leave the authority limit get no gradient outw
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -35,6 +35,15 @@ class ReflexConfig:
     rho: float = 0.5
     authority: float = 2.0
     """Bound on the total command, in units of the base range."""
+    sees: Literal["latent", "latent and action", "action"] = "latent"
+    """What the correction is a function of: the latent (as published), the base action as well, or the base action
+    alone, k * a0 + b, which is exact for gains."""
+    every: int | None = None
+    """Agent steps between Adam steps, each on the last `window` transitions; None: one at an episode's end."""
+    window: int = 16
+    ridge: float | None = None
+    """Gauss-Newton: the gradient of a step is divided by JᵀJ, with this share of its mean on the diagonal; None: the
+    plain gradient, whose slowest direction is as slow as J is badly conditioned."""
 
 
 PUBLISHED = ReflexConfig(learning_rate=3e-4, epsilon=1e-5)
@@ -64,10 +73,20 @@ class Controller(eqx.Module):
         return z @ self.weights[-1] + self.biases[-1]
 
 
+class Gains(eqx.Module):
+    """k * a0 + b: two numbers an actuator."""
+
+    gain: Float[Array, " A"]
+    offset: Float[Array, " A"]
+
+    def __call__(self, base: Float[Array, "*B A"]) -> Float[Array, "*B A"]:
+        return self.gain * base + self.offset
+
+
 class ReflexState(NamedTuple):
     """Controller, its optimiser, and the episode so far."""
 
-    controller: Controller
+    controller: Controller | Gains
     optimiser: optax.OptState
     memory: Float[Array, "1 H A"]
     latents: Float[Array, "T1 Z"]
@@ -114,8 +133,12 @@ class Reflex(eqx.Module):
 
     def init(self, key: PRNGKeyArray) -> ReflexState:
         """A controller whose correction is almost zero."""
-        model, steps = self.agent.model, self.episode_steps
-        controller = Controller(model.latent_dim, model.action_dim, self.config, key=key)
+        model, steps, actions = self.agent.model, self.episode_steps, self.agent.model.action_dim
+        if self.config.sees == "action":
+            controller: Controller | Gains = Gains(jnp.zeros(actions), jnp.zeros(actions))
+        else:
+            inputs = model.latent_dim + (actions if self.config.sees == "latent and action" else 0)
+            controller = Controller(inputs, actions, self.config, key=key)
         return ReflexState(
             controller,
             self._adam().init(eqx.filter(controller, eqx.is_array)),
@@ -129,12 +152,12 @@ class Reflex(eqx.Module):
         """Base action plus the controller's correction, within the authority limit; the base action if not finite."""
         base, memory = self.agent.act(state.memory, obs[None], key)
         base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
-        total = base + state.controller(self.agent.model.encode(obs))
+        total = base + self._correct(state.controller, self.agent.model.encode(obs), base)
         action = jnp.clip(jnp.where(finite(total), total, base), -self.config.authority, self.config.authority)
         return Command(action, base), state._replace(memory=memory)
 
     def observe(self, state: ReflexState, transition: Transition) -> tuple[ReflexState, Telemetry]:
-        """Remembers the step; nothing is learned before the episode ends."""
+        """Remembers the step; nothing is learned before the episode ends, unless `every` asks for it."""
         encode, t = self.agent.model.encode, state.steps
         z, next_z = encode(transition.obs), encode(transition.next_obs)
         usable = transition.valid & finite(z) & finite(next_z)
@@ -144,6 +167,8 @@ class Reflex(eqx.Module):
             bases=keep(state.bases.at[t].set(transition.command.base), state.bases),
             steps=keep(t + 1, t),
         )
+        if self.config.every is not None:
+            state = self._learn_on_the_way(state, self.config.every)
         command = transition.command
         telemetry = quiet(len(command.base))._replace(
             error=control_error(self.agent.model, transition),
@@ -154,25 +179,60 @@ class Reflex(eqx.Module):
 
     def finish(self, state: ReflexState) -> ReflexState:
         """The episode's one Adam step (RWM eq. 4)."""
-        config = self.config
-        _, gradient = action_gradient(
-            self.agent.model, state.latents, state.bases, state.steps, config.horizon, config.rho
-        )
+        if self.config.every is None:
+            state = self._learn(state, state.latents, state.bases, state.steps)
+        return state._replace(memory=jnp.zeros_like(state.memory), steps=jnp.zeros_like(state.steps))
+
+    def _correct(self, controller: PyTree, z: Float[Array, "*B Z"], base: Float[Array, "*B A"]) -> Float[Array, "*B A"]:
+        if self.config.sees == "latent":
+            return controller(z)
+        return controller(base if self.config.sees == "action" else jnp.concatenate([z, base], -1))
+
+    def _learn_on_the_way(self, state: ReflexState, every: int) -> ReflexState:
+        """An Adam step on the last window, where it is time for one."""
+        window = min(self.config.window, self.episode_steps)
+        begin = jnp.maximum(state.steps - window, 0)
+        latents = jax.lax.dynamic_slice_in_dim(state.latents, begin, window + 1)
+        bases = jax.lax.dynamic_slice_in_dim(state.bases, begin, window)
+        learned = self._learn(state, latents, bases, jnp.minimum(state.steps, window))
+        due = (state.steps > 0) & (state.steps % every == 0)
+        return jax.tree.map(lambda n, o: jnp.where(due, n, o), learned, state)
+
+    def _learn(
+        self, state: ReflexState, latents: Float[Array, "T1 Z"], bases: Float[Array, "T A"], steps: Int[Array, ""]
+    ) -> ReflexState:
+        """One Adam step of the controller against the negated gradient of the base actions."""
+        config, model = self.config, self.agent.model
+        _, gradient = action_gradient(model, latents, bases, steps, config.horizon, config.rho)
+        if config.ridge is not None:
+            gradient = precondition(model, latents[:-1], bases, gradient, config.ridge)
 
         def surrogate(controller: PyTree) -> Float[Array, ""]:
-            correction = controller(state.latents[:-1])
-            total = state.bases + correction
+            correction = self._correct(controller, latents[:-1], bases)
+            total = bases + correction
             outwards = (jnp.abs(total) >= config.authority) & (gradient * total > 0)
             return -jnp.sum(jax.lax.stop_gradient(jnp.where(outwards, 0.0, gradient)) * correction)
 
         grads = eqx.filter_grad(surrogate)(state.controller)
         updates, optimiser = self._adam().update(grads, state.optimiser)
         controller = eqx.apply_updates(state.controller, updates)
-        learned = (state.steps >= config.horizon) & finite(*jax.tree.leaves(controller))
+        learned = (steps >= config.horizon) & finite(*jax.tree.leaves(controller))
         pick = lambda new, old: jax.tree.map(lambda n, o: jnp.where(learned, n, o), new, old)  # noqa: E731
-        return state._replace(
-            controller=pick(controller, state.controller),
-            optimiser=pick(optimiser, state.optimiser),
-            memory=jnp.zeros_like(state.memory),
-            steps=jnp.zeros_like(state.steps),
-        )
+        return state._replace(controller=pick(controller, state.controller), optimiser=pick(optimiser, state.optimiser))
+
+
+def precondition(
+    model: WorldModel,
+    latents: Float[Array, "T Z"],
+    bases: Float[Array, "T A"],
+    gradient: Float[Array, "T A"],
+    ridge: float,
+) -> Float[Array, "T A"]:
+    """(JᵀJ + ridge mean(diag JᵀJ) I)⁻¹ gradient, J = dF/da at each step: every direction is corrected as fast."""
+
+    def one(z: Array, base: Array, g: Array) -> Array:
+        jacobian = jax.jacfwd(lambda a: model.predict(z, a))(base)
+        gram = jacobian.T @ jacobian
+        return jnp.linalg.solve(gram + (ridge * jnp.trace(gram) / len(g) + 1e-12) * jnp.eye(len(g)), g)
+
+    return jax.vmap(one)(latents, bases, gradient)

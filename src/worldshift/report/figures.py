@@ -260,8 +260,9 @@ def _panel(axis, panel: Panel, *, label: bool) -> None:
         axis.axvline(begin, color="#8A7B5C", lw=0.8, zorder=1)
     if panel.level is not None:
         axis.axhline(panel.level, color="#999999", lw=0.8, zorder=1)
-    for method in [m for m in LOOKS if m in panel.curves]:
-        _draw(axis, panel.curves[method], LOOKS[method])
+    others = [m for m in panel.curves if m not in LOOKS]
+    for method in [*(m for m in LOOKS if m in panel.curves), *others]:
+        _draw(axis, panel.curves[method], LOOKS[method] if method in LOOKS else look_of(method, others))
     if label:
         axis.set_ylabel(panel.label)
     if panel.limits:

@@ -18,7 +18,7 @@ from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
 from worldshift.adapt.l1 import L1Adaptive
 from worldshift.adapt.layered import LayeredReflex
-from worldshift.adapt.reflex import PUBLISHED, Reflex
+from worldshift.adapt.reflex import PUBLISHED, Reflex, ReflexConfig
 from worldshift.agents.agent import Agent, Memory, Observations
 from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
@@ -27,6 +27,15 @@ from worldshift.zoo import Shipped
 
 GAINS = ActuatorGain(Uniform(-0.5, 0.5))
 """RWM's step gains: p ~ U[-0.5, 0.5] for each actuator by itself."""
+VARIANTS = {
+    "paper, horizon 1": ("paper mode on one-step errors", ReflexConfig(horizon=1)),
+    "paper, horizon 5": ("paper mode on five predicted steps", ReflexConfig(horizon=5)),
+    "paper, sees a0": ("the correction sees the base action as well", ReflexConfig(sees="latent and action")),
+    "paper, gains": ("the correction is k * a0 + b alone", ReflexConfig(sees="action", learning_rate=3e-2)),
+    "paper, preconditioned": ("Gauss-Newton directions", ReflexConfig(ridge=0.1)),
+    "paper, on the way": ("an Adam step each half second", ReflexConfig(every=10, learning_rate=1e-4)),
+}
+"""RWM's reflex with one thing changed; learning rates follow the number of steps and were not tuned."""
 METHODS = {
     "nominal": "the agent in the body that it was trained in",
     "frozen": "the agent as it was trained, under the fault",
@@ -37,7 +46,7 @@ METHODS = {
     "l1": "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
     "oracle": "knows the actuators and undoes the fault within the authority limit",
-}
+} | {name: about for name, (about, _) in VARIANTS.items()}
 
 Watch = Callable[[int, list[gymnasium.Env], Command], None]
 
@@ -73,6 +82,8 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Reflex(agent, protocol.episode_steps)
     if method == "published":
         return Reflex(agent, protocol.episode_steps, PUBLISHED)
+    if method in VARIANTS:
+        return Reflex(agent, protocol.episode_steps, VARIANTS[method][1])
     if method == "finetune":
         learner = LearnerConfig(**shipped.config["learner"])
         capacity = protocol.steps + protocol.episode_steps  # all that is lived: the runner copies the buffer each step

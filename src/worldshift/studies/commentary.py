@@ -38,6 +38,10 @@ COMMENTARY = {
         "time. The fast reflex needs seconds on the same lives.",
         _TABLE_2 + " Read off figure 2, half of the error is gone after 40 to 45 episodes, 400 to 450 s.",
     ),
+    "update-laws": Commentary(
+        "What is published is one of several ways to follow the same error. Each line changes one thing and nothing else.",
+        "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
+    ),
     "unmatched": Commentary(
         "Where no map of the actions undoes the change, estimating gains alone recovers little. A small network on top "
         "of it, which learns only while error is left unexplained, recovers much of it.",

@@ -5,7 +5,7 @@ Fault numbers start at 1000: none of them was ever used to tune anything.
 
 from collections.abc import Callable, Sequence
 
-from worldshift.run.methods import GAINS
+from worldshift.run.methods import GAINS, VARIANTS
 from worldshift.run.protocol import Protocol
 from worldshift.shifts import (
     ActionBias,
@@ -145,6 +145,16 @@ REFLEX_STUDIES = (
         GAINS,
         faults=tuple(range(FIRST_FAULT + 100, FIRST_FAULT + 105)),
         seeds=(2100,),
+    ),
+    LivesStudy(
+        "update-laws",
+        "RWM's reflex with one thing changed: horizon, what the correction sees, its gradient, when it learns",
+        WALKERS[1:2],
+        ("nominal", "frozen", "paper", *VARIANTS),
+        Protocol(nominal=1_000, on=15_000, off=0, episode_steps=200, offset=0, block=200),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 700, FIRST_FAULT + 710)),
+        seeds=(2700,),
     ),
     KindsStudy(
         "unmatched",
