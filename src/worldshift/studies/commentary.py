@@ -39,7 +39,7 @@ COMMENTARY = {
         _TABLE_2 + " Read off figure 2, half of the error is gone after 40 to 45 episodes, 400 to 450 s.",
     ),
     "update-laws": Commentary(
-        "What is published is one of several ways to follow the same error. Each line changes one thing and nothing else.",
+        "What is published is one of several ways to follow the same error. Each line changes one thing, nothing else.",
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
     "unmatched": Commentary(
