@@ -39,8 +39,8 @@ class FastReflexConfig:
     """Random walk of a gain per agent step: what is tracked without a detected change."""
     authority: float = 2.0
     """Bound on the total command, in units of the base range."""
-    gain_limits: tuple[float, float] = (0.3, 2.0)
-    """The estimate of a diagonal gain stays inside (a full matrix is free: signs may flip)."""
+    gain_limits: tuple[float, float] = (-1.5, 2.0)
+    """The estimate of a diagonal gain stays inside (a full matrix is free); below 0 a motor is reversed."""
     outlier: float = 2.0
     """A step whose normalised innovation is this many times the healthy mean is weighed down (contacts, resets)."""
     detector: bool = True
@@ -87,6 +87,10 @@ DOUBT = 5.0
 """Excess error (in healthy channels x steps) below which the matched fraction is given the benefit of the doubt."""
 
 
+DEAD = 0.2
+"""A motor weaker than this is asked for ever less: dividing by what is hardly there would only shake it."""
+
+
 class FastReflex(eqx.Module):
     """Adaptation inside an episode, behind the online-adapter contract."""
 
@@ -122,7 +126,8 @@ class FastReflex(eqx.Module):
         if self.config.structure == "matrix":
             action = invert(matrix, offset, wanted)
         else:
-            action = (wanted - offset) / jnp.diagonal(matrix)
+            gain = jnp.diagonal(matrix)
+            action = (wanted - offset) * jnp.where(jnp.abs(gain) < DEAD, gain / DEAD**2, 1 / gain)
         action = wanted + self._gate(state) * (action - wanted)
         return jnp.clip(jnp.where(finite(action), action, wanted), -self.config.authority, self.config.authority)
 
