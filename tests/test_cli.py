@@ -175,7 +175,7 @@ def test_adapt_in_both_modes(tiny_run, capsys):
     run = worldshift("adapt", "reflex", str(tiny_run.path), *short, "--json")
     assert run.returncode == 0, run.stderr
     found = one_object(run.stdout)
-    assert list(found["bodies"]["walker-walk"]) == ["nominal", "frozen", "fast", "oracle"]
+    assert list(found["methods"]) == ["nominal", "frozen", "fast", "oracle"]
     assert found["protocol"]["block"] == 10 and found["shift"]["kind"] == "ActuatorGain"
     assert found["methods"]["oracle"]["actuation_end"]["value"] < 0.02
     line = '{"kind": "Friction", "scale": 0.5}'
@@ -209,7 +209,7 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     rows = tmp_path / "rows"
     assert cli.main(["study", "step-gains", "--quick", "--out", str(rows), "--json"]) == 0
     found = one_object(capsys.readouterr().out)
-    assert list(found["bodies"]["walker-walk"]) == ["nominal", "frozen", "fast", "layered", "oracle"]
+    assert list(found["bodies"]["walker-walk"]) == ["nominal", "frozen", "l1", "fast", "layered", "oracle"]
     assert found["file"] == str(rows / "step-gains-quick.jsonl")
 
     page = tmp_path / "README.md"
