@@ -42,6 +42,11 @@ COMMENTARY = {
         "What is published is one of several ways to follow the same error. Each line changes one thing, nothing else.",
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
+    "unmatched": Commentary(
+        "Where no map of the actions undoes the change, estimating gains alone recovers little. A small network on top "
+        "of it, which learns only while error is left unexplained, recovers much of it.",
+        "Not in the paper, which tests gains only and names this as its limit.",
+    ),
     "mechanism": Commentary(
         "The reference is where the model says that the base action should lead. What happens instead is the error, "
         "and the correction moves until the motor does what the base action asked for.",
