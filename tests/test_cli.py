@@ -181,7 +181,7 @@ def test_adapt_in_both_modes(tiny_run, capsys):
     line = '{"kind": "Friction", "scale": 0.5}'
     assert cli.main(["adapt", "reflex", str(tiny_run.path), *short, "--mode", "paper", "--shift", line]) == 0
     table = capsys.readouterr().out
-    assert all(word in table for word in ("nominal", "frozen", "paper", "oracle", "recovered"))
+    assert all(word in table for word in ("nominal", "frozen", "paper", "oracle", "Recovered"))
 
 
 def test_demo(tiny_run, tmp_path, monkeypatch, capsys):

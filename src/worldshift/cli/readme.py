@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from worldshift.report.page import TALL
 from worldshift.studies.contract import Study
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
@@ -32,4 +33,8 @@ def rewrite(path: Path, studies: Loaded) -> None:
 def section(study: Study, header: Mapping[str, Any], rows: list[dict]) -> str:
     """One study in Markdown."""
     title = f"**{study.name}**: {study.about} (`worldshift results {study.name}`)"
-    return "\n\n".join([title, study.table(header, rows).markdown(), *study.notes(header, rows)])
+    grid = study.table(header, rows)
+    table = grid.markdown()
+    if len(grid.rows) > TALL:
+        table = f"<details><summary>{len(grid.rows)} lines</summary>\n\n{table}\n\n</details>"
+    return "\n\n".join([title, table, *study.notes(header, rows)])
