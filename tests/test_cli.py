@@ -244,7 +244,7 @@ def test_a_page_without_markers_is_left_alone(tmp_path):
     page = tmp_path / "README.md"
     page.write_text("nothing here")
     with pytest.raises(ValueError, match="has no place for results"):
-        readme.rewrite(page, {})
+        readme.rewrite(page, [])
     assert page.read_text() == "nothing here"
 
 

@@ -9,6 +9,7 @@ import pytest
 from worldshift.cli.results_verb import findings
 from worldshift.run.protocol import Protocol, read_rows
 from worldshift.shifts import ActuatorGain, Gravity
+from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import find_study
 from worldshift.studies.kinds import KindsStudy, by_kind
 from worldshift.studies.reflex_cases import UNMATCHED
@@ -63,7 +64,7 @@ def test_a_study_runs_and_goes_on(tiny_zoo, tmp_path):
     assert found[: len(kept)] == kept and len(found) == 2 * 2 * 2
     assert [p["method"] for p in header["pairs"]] == ["frozen", "fast"]
     assert all(len(row["reward"]) == 4 and np.isfinite(row["reward"]).all() for row in found)
-    numbers = findings(STUDY, header, found)
+    numbers = findings(Evidence(STUDY, header, found))
     assert list(numbers["kinds"]) == ["weak", "heavy"] and json.dumps(numbers)
     with pytest.raises(ValueError, match="another definition"):
         run_study(replace(STUDY, seeds=(1, 3)), tmp_path)

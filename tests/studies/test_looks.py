@@ -15,6 +15,7 @@ from worldshift.models.draw import Draw
 from worldshift.models.vision import PIXELS
 from worldshift.run.protocol import read_rows
 from worldshift.shifts import Lighting
+from worldshift.studies.contract import Evidence
 from worldshift.studies.looks import LOOKS_STUDY, LooksStudy, by_look
 from worldshift.studies.runner import run_study
 
@@ -40,9 +41,10 @@ def test_a_study_of_looks_is_run_told_and_drawn(study, tmp_path):
     assert np.isfinite(errors).all() and errors[0] != errors[2], "the dark looks different"
     found = by_look(rows)["light"]
     assert found[0.0].error.value == pytest.approx(np.mean(errors[:2]))
-    assert json.loads(json.dumps(findings(study, header, rows)))["looks"]["light"]["1.0"]["returned"]["value"] >= 0
-    assert [row[:2] for row in study.table(header, rows).rows] == [("light", "0.00"), ("light", "1.00")]
-    (figure,) = drawn(study, header, rows, tmp_path, tmp_path)
+    evidence = Evidence(study, header, rows)
+    assert json.loads(json.dumps(findings(evidence)))["looks"]["light"]["1.0"]["returned"]["value"] >= 0
+    assert [row[:2] for row in study.table(evidence).rows] == [("light", "0.00"), ("light", "1.00")]
+    (figure,) = drawn(evidence, tmp_path, tmp_path)
     with Image.open(figure) as picture:
         assert picture.size[0] > 300
     again = run_study(study, tmp_path)

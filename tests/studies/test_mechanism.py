@@ -8,6 +8,7 @@ import pytest
 
 from worldshift.cli.results_verb import drawn, findings
 from worldshift.run.protocol import read_rows
+from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import STUDIES
 from worldshift.studies.mechanism import MechanismStudy
 from worldshift.studies.runner import run_study
@@ -33,9 +34,9 @@ def test_the_traces_of_a_shipped_walker(lived, tmp_path):
     assert (
         np.abs(fast["motor"] - fast["base"])[-40:].mean() < 0.5 * np.abs(frozen["motor"] - frozen["base"])[-40:].mean()
     )
-    found = findings(study, header, rows)
+    found = findings(Evidence(study, header, rows))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     errors = found["methods"]
     assert errors["fast"]["settled"] < 0.7 * errors["frozen"]["settled"]
-    (figure,) = drawn(study, header, rows, tmp_path, tmp_path)
-    assert figure.stat().st_size > 20_000 and len(study.table(header, rows).rows) == 2
+    (figure,) = drawn(Evidence(study, header, rows), tmp_path, tmp_path)
+    assert figure.stat().st_size > 20_000 and len(study.table(Evidence(study, header, rows)).rows) == 2

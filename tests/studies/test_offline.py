@@ -19,6 +19,7 @@ from worldshift.run.pairs import PAIRS, pair_of
 from worldshift.run.protocol import read_rows
 from worldshift.run.target_data import oracle_of, own_data, target_data
 from worldshift.studies import offline as offline_study
+from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import STUDIES
 from worldshift.studies.offline import Case, OfflineStudy, agent_of, by_case
 from worldshift.studies.runner import run_study
@@ -116,9 +117,9 @@ def test_a_study_runs_goes_on_and_is_drawn(tmp_path):
     assert rows[: len(kept)] == kept and len(rows) == 6 and told[-1] == (AGENT, "oracle", 8)
     residual = next(r for r in rows if r["method"] == "residual")
     assert residual["curve"]["updates"] == [0, 2, 4] and residual["pair"] == "pendulum-reversed"
-    numbers = findings(STUDY, header, rows)
+    numbers = findings(Evidence(STUDY, header, rows))
     assert list(numbers["pairs"]["pendulum-reversed"]) == ["residual", "zero-shot", "oracle"] and json.dumps(numbers)
-    (figure,) = drawn(STUDY, header, rows, tmp_path, tmp_path)
+    (figure,) = drawn(Evidence(STUDY, header, rows), tmp_path, tmp_path)
     with Image.open(figure) as picture:
         assert picture.size[0] > 600
     with pytest.raises(ValueError, match="another definition"):

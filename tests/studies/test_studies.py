@@ -16,7 +16,7 @@ from worldshift.run.metrics import actuation_error, course
 from worldshift.run.protocol import Body, Protocol, read_rows
 from worldshift.run.show import panels
 from worldshift.studies.agents import ANCHORS, AgentStudy, trainings
-from worldshift.studies.contract import by_method
+from worldshift.studies.contract import Evidence, by_method
 from worldshift.studies.declared import STUDIES, find_study, load_study
 from worldshift.studies.lives import LivesStudy
 from worldshift.studies.reflex_cases import FIRST_FAULT
@@ -148,13 +148,13 @@ def test_user_errors_leave_nothing_behind(study, tmp_path):
 
 def test_findings_of_gains(study, tmp_path):
     header, rows = read_rows(run_study(study, tmp_path))
-    found = findings(study, header, rows)
+    found = findings(Evidence(study, header, rows))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert set(one(found["bodies"])) == {"nominal", "frozen", "oracle"} and list(found["agents"]) == list(study.agents)
     assert one(found["bodies"])["frozen"]["actuation_end"]["value"] == pytest.approx(1.0, abs=0.01)
     assert one(found["bodies"])["oracle"]["actuation_end"]["value"] < 0.02
     assert one(found["bodies"])["oracle"]["ms"] > 0
-    (figure,) = drawn(study, header, rows, tmp_path / "figures", tmp_path)
+    (figure,) = drawn(Evidence(study, header, rows), tmp_path / "figures", tmp_path)
     assert figure == tmp_path / "figures" / "small.png" and figure.stat().st_size > 10_000
 
 
@@ -172,10 +172,10 @@ def test_findings_without_a_fault_are_what_adapting_costs(study, tmp_path):
         study, methods=("frozen", "fast"), shift=None, protocol=Protocol(nominal=60, on=0, off=0, episode_steps=20)
     )
     header, rows = read_rows(run_study(healthy, tmp_path))
-    found = findings(healthy, header, rows)
+    found = findings(Evidence(healthy, header, rows))
     assert one(found["bodies"])["frozen"]["harm"]["value"] == 0.0
     assert abs(one(found["bodies"])["fast"]["harm"]["value"]) < 0.5
-    assert drawn(healthy, header, rows, tmp_path, tmp_path) == []
+    assert drawn(Evidence(healthy, header, rows), tmp_path, tmp_path) == []
 
 
 def test_agents_are_measured_and_their_curve_is_kept(tiny_run, tmp_path):
@@ -188,7 +188,7 @@ def test_agents_are_measured_and_their_curve_is_kept(tiny_run, tmp_path):
     )
     ((frames, score),) = row["curve"]
     assert frames == 80 and 0 < score < 40  # 40 agent steps, action repeat 2
-    assert findings(study, header, rows)["agents"][study.agents[0]]["mean"] == row["mean"]
+    assert findings(Evidence(study, header, rows))["agents"][study.agents[0]]["mean"] == row["mean"]
 
 
 def test_official_scores_stop_where_ours_do(tmp_path):

@@ -11,6 +11,7 @@ from worldshift.cli.results_verb import drawn, findings
 from worldshift.run.methods import GAINS, METHODS
 from worldshift.run.protocol import Protocol, read_rows
 from worldshift.shifts import ActuatorGain, BodyMass, FilteredNoise, Uniform
+from worldshift.studies.contract import Evidence
 from worldshift.studies.cycles import CyclesStudy
 from worldshift.studies.declared import STUDIES, find_study
 from worldshift.studies.levels import Level, foretold
@@ -62,10 +63,10 @@ def test_shares_by_hand(sweep):
     assert found["fast"].actuation.value == pytest.approx(0.2) and found["frozen"].actuation.value == pytest.approx(1.0)
     assert found["fast"].settled.value == pytest.approx(1.0) and np.isinf(found["frozen"].settled.value)
     assert found["fast"].matched == pytest.approx(0.9)
-    scores = study.scores(HEADER, rows)
+    scores = study.scores(Evidence(study, HEADER, rows))
     assert scores is not None
     np.testing.assert_allclose(scores.by_method["fast"], [[0.9], [1.0]])
-    (worst,) = [note for note in study.notes(HEADER, rows) if note.startswith("Worst of fast")]
+    (worst,) = [note for note in study.notes(Evidence(study, HEADER, rows)) if note.startswith("Worst of fast")]
     assert "25.0 [20.0, 30.0] % of nominal" in worst
 
 
@@ -91,7 +92,7 @@ def test_a_sweep_from_end_to_end(sweep, tmp_path):
     assert {at for m, at in lived if m == "frozen"} == {level.key for level in LEVELS}
     drifting = next(r for r in rows if r["level"] == LEVELS[1].key)
     assert len(drifting["reward"]) == 340 // 20 and len(rows[0]["reward"]) == 440 // 20
-    found = findings(sweep, header, rows)
+    found = findings(Evidence(sweep, header, rows))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     gains = found["levels"][LEVELS[0].key]
     assert gains["frozen"]["actuation"]["value"] == pytest.approx(1.0, abs=0.01)
@@ -99,10 +100,10 @@ def test_a_sweep_from_end_to_end(sweep, tmp_path):
     assert found["levels"][LEVELS[2].key]["frozen"]["actuation"]["value"] is None  # no map of the actions is wrong
     # What drifts is wrong by another amount all the time, and the runner's truth follows it.
     assert np.std(drifting["wrong"]) > 0.1 * np.mean(drifting["wrong"])
-    (figure,) = drawn(sweep, header, rows, tmp_path, tmp_path)
+    (figure,) = drawn(Evidence(sweep, header, rows), tmp_path, tmp_path)
     with Image.open(figure) as picture:
         assert picture.size[0] > 600
-    assert {line[2] for line in sweep.table(header, rows).rows} == {"nominal", "frozen", "oracle"}
+    assert {line[2] for line in sweep.table(Evidence(sweep, header, rows)).rows} == {"nominal", "frozen", "oracle"}
     done = (tmp_path / "small.jsonl").read_bytes()
     run_study(sweep, tmp_path)
     assert (tmp_path / "small.jsonl").read_bytes() == done
@@ -113,7 +114,7 @@ def test_many_levels_have_a_line_each(sweep):
     study = dataclasses.replace(sweep, methods=("nominal", "frozen", "fast"), levels=levels)
     rows = [row("nominal", HEALTHY, life, 1.0) for life in (7, 8)]
     rows += [row(m, level.key, life, 0.97) for level in levels for m in ("frozen", "fast") for life in (7, 8)]
-    lines = study.table(HEADER, rows).rows
+    lines = study.table(Evidence(study, HEADER, rows)).rows
     assert len(lines) == 13 and lines[0][:3] == ("k", "0", "97 [97, 97] %") and lines[0][4] == "–"  # not felt
 
 
@@ -155,11 +156,12 @@ def test_the_same_fault_comes_back(cycles, tmp_path):
     assert set(over["fast"]) == {"cycle 1", "cycle 2", "cycles 3 to 3", "cycles 4 to 4"}
     assert over["nominal"]["cycle 1"].on.value == 1.0 and np.isnan(over["frozen"]["cycle 1"].settled.value)
     assert all(end.value == 0.0 for end in cycles.trend(header, rows)["nominal"])
-    found = findings(cycles, header, rows)
+    evidence = Evidence(cycles, header, rows)
+    found = findings(evidence)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    (figure,) = drawn(cycles, header, rows, tmp_path, tmp_path)
+    (figure,) = drawn(evidence, tmp_path, tmp_path)
     assert figure.stat().st_size > 10_000
-    assert len(cycles.table(header, rows).rows) == 3 * 4 and len(cycles.notes(header, rows)) == 2
+    assert len(cycles.table(evidence).rows) == 3 * 4 and len(cycles.notes(evidence)) == 2
 
 
 def test_a_fault_that_is_not_drawn_anew_is_the_same_in_every_cycle():

@@ -65,6 +65,17 @@ class Calibration(NamedTuple):
     threshold: Float[Array, " 3"]
     """Detector level that the healthy body passes once in a thousand steps, for each of `STRUCTURES`."""
 
+    def against(
+        self, transition: Transition, action: Float[Array, " A"]
+    ) -> tuple[Float[Array, " O"], Float[Array, "O A"]]:
+        """What happened less what `action` should have led to, whitened; and how the prediction follows the action,
+        in units of the model's own standard deviation (to be whitened still).
+        """
+        predicted, pull, log_std = self.model.linearise(transition.obs, action)
+        scale = jnp.exp(-log_std)
+        happened = (transition.next_obs - transition.obs) / self.model.change_std
+        return self.whitening @ ((happened - predicted) * scale), scale[:, None] * pull
+
 
 class FastReflexState(NamedTuple):
     """The estimate, its covariance, and the detector's window."""
@@ -192,14 +203,10 @@ class FastReflex(eqx.Module):
         self, transition: Transition, effective: Float[Array, " A"]
     ) -> tuple[Float[Array, " O"], Float[Array, "O P"]]:
         """Whitened tracking error at the estimated effective action, and its derivative in the parameters."""
-        model, whitening = self.calibration.model, self.calibration.whitening
-        predicted, pull, log_std = model.linearise(transition.obs, effective)
-        scale = jnp.exp(-log_std)
-        happened = (transition.next_obs - transition.obs) / model.change_std
+        innovation, pull = self.calibration.against(transition, effective)
         rows, columns = self.entries()
         inputs = jnp.append(transition.command.action, 1.0)
-        design = (scale[:, None] * pull)[:, rows] * inputs[columns]
-        return whitening @ ((happened - predicted) * scale), whitening @ design
+        return innovation, self.calibration.whitening @ (pull[:, rows] * inputs[columns])
 
     def _detect(
         self, state: FastReflexState, score: Float[Array, " P"], information: Float[Array, "P P"]

@@ -69,11 +69,8 @@ class L1Adaptive(eqx.Module):
     def observe(self, state: L1State, transition: Transition) -> tuple[L1State, Telemetry]:
         """Predicts with the estimate, and moves it so that the error would have been cancelled; then filters."""
         config, known, command = self.config, self.calibration, transition.command
-        predicted, pull, log_std = known.model.linearise(transition.obs, command.action + state.disturbance)
-        scale = jnp.exp(-log_std)
-        happened = (transition.next_obs - transition.obs) / known.model.change_std
-        error = known.whitening @ ((happened - predicted) * scale)
-        design = known.whitening @ (scale[:, None] * pull)
+        error, pull = known.against(transition, command.action + state.disturbance)
+        design = known.whitening @ pull
         weight = jnp.minimum(1.0, config.outlier / jnp.maximum(jnp.mean(error**2), 1e-6))
         score = weight * (design.T @ error - known.score_bias[:, -1])
         gram = weight * design.T @ design + config.ridge * jnp.eye(len(score))

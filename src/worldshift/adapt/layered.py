@@ -141,10 +141,8 @@ class LayeredReflex(eqx.Module):
     def _quadratic(self, transition: Transition) -> tuple[Float[Array, " A"], Float[Array, "A A"]]:
         """Gradient and curvature, in the effective action, of half the whitened squared error against a0's effect."""
         known = self.fast.calibration
-        predicted, pull, log_std = known.model.linearise(transition.obs, transition.command.base)
-        scale = jnp.exp(-log_std)
-        happened = (transition.next_obs - transition.obs) / known.model.change_std
-        error, design = known.whitening @ ((happened - predicted) * scale), known.whitening @ (scale[:, None] * pull)
+        error, pull = known.against(transition, transition.command.base)
+        design = known.whitening @ pull
         weight = jnp.minimum(1.0, OUTLIER / jnp.maximum(jnp.mean(error**2), 1e-6))
         return weight * (design.T @ error - known.score_bias[:, -1]), weight * design.T @ design
 

@@ -1,19 +1,16 @@
 """The README's results, written from committed rows between two markers, so that no number there is typed by hand."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from worldshift.report.page import TALL
-from worldshift.studies.contract import Study
+from worldshift.studies.contract import Evidence
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 
-Loaded = Mapping[str, tuple[Study, Mapping[str, Any], list[dict]]]
 
-
-def rewrite(path: Path, studies: Loaded) -> None:
+def rewrite(path: Path, studies: Sequence[Evidence]) -> None:
     """Replaces what stands between the markers.
 
     Raises:
@@ -24,17 +21,18 @@ def rewrite(path: Path, studies: Loaded) -> None:
     _, end, tail = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{path} has no place for results: put the lines {BEGIN} and {END} where they belong.")
-    parts = [section(*each) for each in studies.values()]
+    parts = [section(each) for each in studies]
     beside = path.with_name(path.name + ".tmp")
     beside.write_text("\n\n".join([head + BEGIN, *parts, END + tail]), encoding="utf-8")
     os.replace(beside, path)
 
 
-def section(study: Study, header: Mapping[str, Any], rows: list[dict]) -> str:
+def section(evidence: Evidence) -> str:
     """One study in Markdown."""
+    study = evidence.study
     title = f"**{study.name}**: {study.about} (`worldshift results {study.name}`)"
-    grid = study.table(header, rows)
+    grid = study.table(evidence)
     table = grid.markdown()
     if len(grid.rows) > TALL:
         table = f"<details><summary>{len(grid.rows)} lines</summary>\n\n{table}\n\n</details>"
-    return "\n\n".join([title, table, *study.notes(header, rows)])
+    return "\n\n".join([title, table, *study.notes(evidence)])

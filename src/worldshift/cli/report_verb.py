@@ -2,10 +2,8 @@
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tyro
@@ -16,7 +14,7 @@ from worldshift.report.grid import Grid, interval
 from worldshift.report.page import Section, page
 from worldshift.report.stats import estimate, iqm
 from worldshift.studies.commentary import COMMENTARY, Commentary
-from worldshift.studies.contract import Scores, Study
+from worldshift.studies.contract import Evidence, Scores
 from worldshift.studies.declared import load_study, with_rows
 
 LEAD = (
@@ -48,8 +46,8 @@ class Verb:
         with tempfile.TemporaryDirectory() as pictures, progress(len(names), "report") as told:
             sections = []
             for number, each in enumerate(loaded):
-                told(each[0].name, number)
-                sections.append(section(*each, Path(pictures), self.folder))
+                told(each.study.name, number)
+                sections.append(section(each, Path(pictures), self.folder))
             made = origin()
             lead = f"{LEAD} Written by worldshift {made['worldshift']}, {made['created'][:10]}."
             text = page("worldshift: the evidence", lead, sections)
@@ -64,23 +62,24 @@ class Verb:
         return 0
 
 
-def section(study: Study, header: Mapping[str, Any], rows: Sequence[dict], pictures: Path, results: Path) -> Section:
+def section(evidence: Evidence, pictures: Path, results: Path) -> Section:
     """One study as a section of the page."""
+    study = evidence.study
     path = pictures / f"{study.name}.png"
     words = COMMENTARY.get(study.name.removesuffix("-quick"), Commentary(""))
-    scores = study.scores(header, rows)
-    tables = [("Results", study.table(header, rows))]
+    scores = study.scores(evidence)
+    tables = [("Results", study.table(evidence))]
     if scores:
         tables.insert(0, (f"IQM: {scores.what}", middle(scores)))
     return Section(
         study.name,
         study.about,
         tables,
-        picture=path if study.draw(header, rows, path, results) else None,
+        picture=path if study.draw(evidence, path, results) else None,
         paper=words.paper,
         meaning=words.meaning,
-        notes=study.notes(header, rows),
-        provenance=provenance(study, header),
+        notes=study.notes(evidence),
+        provenance=provenance(evidence),
     )
 
 
@@ -93,15 +92,15 @@ def middle(scores: Scores) -> Grid:
     return Grid(("method", "IQM", "runs x tasks"), lines)
 
 
-def provenance(study: Study, header: Mapping[str, Any]) -> list[str]:
+def provenance(evidence: Evidence) -> list[str]:
     """What made the rows: command, versions, commits, agents."""
-    pairs = header["pairs"]
+    name, pairs = evidence.study.name, evidence.header["pairs"]
     versions, commits = ({pair[key] for pair in pairs if key in pair} for key in ("worldshift", "git"))
     agents = {pair["agent"]: pair["fingerprint"] for pair in pairs}
     days = sorted(pair["created"][:10] for pair in pairs)
     return [
-        f"worldshift study {study.name}; worldshift {', '.join(sorted(versions))}, {days[0]} to {days[-1]}; commits "
+        f"worldshift study {name}; worldshift {', '.join(sorted(versions))}, {days[0]} to {days[-1]}; commits "
         + ", ".join(sorted(commit[:8] for commit in commits)),
         "Agents: " + ", ".join(f"{agent} ({mark})" for agent, mark in agents.items()),
-        f"Rows and definition: results/{study.name}.jsonl",
+        f"Rows and definition: results/{name}.jsonl",
     ]

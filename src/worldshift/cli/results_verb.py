@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
-from worldshift.studies.contract import Study
+from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import load_study, with_rows
 
 
@@ -35,46 +35,47 @@ class Verb:
         if not names:
             raise ValueError(f"there are no rows in {self.folder}: run `worldshift study NAME` first.")
         loaded = [load_study(name, self.folder) for name in names]
-        files = [str(path) for each in loaded for path in drawn(*each, self.figures, self.folder)]
+        files = [str(path) for each in loaded for path in drawn(each, self.figures, self.folder)]
         if self.readme:
-            rewrite(self.readme, {study.name: (study, header, rows) for study, header, rows in loaded})
+            rewrite(self.readme, loaded)
             files.append(str(self.readme))
         if self.json and len(loaded) > 1:
             emit(
                 {
-                    "studies": {study.name: findings(study, header, rows) for study, header, rows in loaded},
+                    "studies": {each.study.name: findings(each) for each in loaded},
                     "files": files,
                 }
             )
             return 0
         for each in loaded:
-            tell(*each, json=self.json, extra={"files": files} if self.json else {})
+            tell(each, json=self.json, extra={"files": files} if self.json else {})
         for file in [] if self.json else files:
             say().print(f"wrote {file}", soft_wrap=True)
         return 0
 
 
-def findings(study: Study, header: Mapping[str, Any], rows: list[dict]) -> dict[str, Any]:
+def findings(evidence: Evidence) -> dict[str, Any]:
     """The numbers of a study as JSON values."""
-    base = {"study": study.name, "about": study.about, "definition": header["definition"]}
-    return base | study.numbers(header, rows)
+    study = evidence.study
+    base = {"study": study.name, "about": study.about, "definition": evidence.header["definition"]}
+    return base | study.numbers(evidence)
 
 
-def drawn(study: Study, header: Mapping[str, Any], rows: list[dict], folder: Path | None, results: Path) -> list[Path]:
+def drawn(evidence: Evidence, folder: Path | None, results: Path) -> list[Path]:
     """Draws the study's figure into a folder, if there is one and it has one."""
-    path = folder and folder / f"{study.name}.png"
-    return [path] if path and study.draw(header, rows, path, results) else []
+    path = folder and folder / f"{evidence.study.name}.png"
+    return [path] if path and evidence.study.draw(evidence, path, results) else []
 
 
-def tell(study: Study, header: Mapping[str, Any], rows: list[dict], *, json: bool, extra: Mapping[str, Any]) -> None:
+def tell(evidence: Evidence, *, json: bool, extra: Mapping[str, Any]) -> None:
     """Prints what a study found: one JSON object, or a table."""
     if json:
-        emit(findings(study, header, rows) | dict(extra))
+        emit(findings(evidence) | dict(extra))
         return
-    out = say()
+    out, study = say(), evidence.study
     out.print(f"\n[bold]{study.name}[/]: {study.about}")
-    out.print(study.table(header, rows).rich())
-    for note in study.notes(header, rows):
+    out.print(study.table(evidence).rich())
+    for note in study.notes(evidence):
         out.print(f"[dim]{escape(note)}[/]")
     for name, value in extra.items():
         out.print(f"{name}: {value}", soft_wrap=True)

@@ -46,11 +46,11 @@ class Verb:
             self._run(study)
         if self.json and len(studies) > 1:
             loaded = {study.name: load_study(study.name, self.out) for study in studies}
-            emit({"studies": {name: findings(*each) for name, each in loaded.items()}})
+            emit({"studies": {name: findings(each) for name, each in loaded.items()}})
             return 0
         for study in studies:
             extra = {"file": str(self.out / f"{study.name}.jsonl")}
-            tell(*load_study(study.name, self.out), json=self.json, extra=extra)
+            tell(load_study(study.name, self.out), json=self.json, extra=extra)
         return 0
 
     def _run(self, study: Study) -> None:

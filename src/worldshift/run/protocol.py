@@ -237,12 +237,13 @@ class _Blocks:
         gain = np.stack([g for g in self.gain if g is not None], axis=1)
         rows = []
         for i in range(len(gain)):
-            row = {name: _rounded(value[i]) for name, value in mean.items()}
-            rows.append(row | {"gain": [_rounded(g, 3) for g in gain[i]]})
+            row = {name: rounded(value[i]) for name, value in mean.items()}
+            rows.append(row | {"gain": [rounded(g, 3) for g in gain[i]]})
         return rows
 
 
-def _rounded(values: np.ndarray, digits: int = 5) -> list[float]:
+def rounded(values: Sequence[float] | np.ndarray, digits: int = 5) -> list[float]:
+    """To significant digits, for rows."""
     return [float(f"{v:.{digits}g}") for v in values]
 
 

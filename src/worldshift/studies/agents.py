@@ -10,7 +10,7 @@ from worldshift import zoo
 from worldshift.report.figures import Training, training_curves
 from worldshift.report.grid import Grid, number
 from worldshift.run.appraisal import evaluate_agent, training_curve
-from worldshift.studies.contract import Header, Rows, Study
+from worldshift.studies.contract import Evidence, Header, Rows, Study
 
 ANCHORS = "official_tdmpc2.json"
 
@@ -47,17 +47,21 @@ class AgentStudy(Study):
         report(1)
         return [row], {}
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, Mapping[str, Any]]:
         """What was measured, by agent."""
-        return {"agents": {row["agent"]: {k: row[k] for k in row if k not in ("returns", "curve")} for row in rows}}
+        return {row["agent"]: {k: row[k] for k in row if k not in ("returns", "curve")} for row in rows}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
+        """What was measured, by agent."""
+        return {"agents": evidence.summaries}
+
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each agent."""
-        return agents({row["agent"]: row for row in rows})
+        return agents(evidence.summaries)
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Training curves, task by task."""
-        training_curves(path, trainings(rows, results / ANCHORS), theirs="TD-MPC2, official (planner on)")
+        training_curves(path, trainings(evidence.rows, results / ANCHORS), theirs="TD-MPC2, official (planner on)")
         return True
 
 

@@ -6,6 +6,8 @@ figures are functions of the committed rows alone, so that anybody can draw them
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,8 @@ from worldshift.report.grid import Grid
 Header = Mapping[str, Any]
 """Of a file of rows: the study's definition, and for each finished pair what made it."""
 Rows = Sequence[Mapping[str, Any]]
+DIGITS = 4
+"""Significant digits kept of a row's numbers."""
 
 
 class Study(ABC):
@@ -52,24 +56,42 @@ class Study(ABC):
         """Rows of one pair, and what else is known about it."""
 
     @abstractmethod
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> Any:
+        """What the rows say, worked out: what numbers, tables, notes and figures are made of."""
+
+    @abstractmethod
+    def numbers(self, evidence: "Evidence") -> dict[str, Any]:
         """What the rows say, as JSON values."""
 
     @abstractmethod
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: "Evidence") -> Grid:
         """What the rows say, in words."""
 
-    def notes(self, header: Header, rows: Rows) -> list[str]:
+    def notes(self, evidence: "Evidence") -> list[str]:
         """Sentences below the table."""
         return []
 
-    def scores(self, header: Header, rows: Rows) -> "Scores | None":
+    def scores(self, evidence: "Evidence") -> "Scores | None":
         """A number for each run and task of each method, for interquartile means; None where there is no such thing."""
         return None
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: "Evidence", path: Path, results: Path) -> bool:
         """Draws the study's figure into a file; False if it has none. `results`: where published scores are."""
         return False
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A study with the rows of its file."""
+
+    study: Study
+    header: Header
+    rows: Rows
+
+    @cached_property
+    def summaries(self) -> Any:
+        """What they say, worked out once: bootstraps take seconds."""
+        return self.study.summaries(self.header, self.rows)
 
 
 class Scores(NamedTuple):
@@ -77,6 +99,11 @@ class Scores(NamedTuple):
 
     what: str
     by_method: Mapping[str, Float[np.ndarray, "runs tasks"]]
+
+
+def step_seconds(header: Header, agent: str | None = None) -> float:
+    """Body time of an agent step, of this agent or of the first, from the rows' header."""
+    return next(float(pair["dt"]) for pair in header["pairs"] if agent in (None, pair["agent"]))
 
 
 def complete(rows: Rows) -> list[Mapping[str, Any]]:

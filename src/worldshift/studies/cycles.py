@@ -18,7 +18,7 @@ from worldshift.report.stats import Estimate
 from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
 from worldshift.run.protocol import Body
 from worldshift.run.summary import ACTUATION_SMOOTHING_S, plain
-from worldshift.studies.contract import Header, Rows, by_method, complete
+from worldshift.studies.contract import Evidence, Header, Rows, by_method, complete, step_seconds
 from worldshift.studies.lives import LivesStudy, by_body
 
 RESAMPLES = 1000
@@ -65,10 +65,13 @@ class CyclesStudy(LivesStudy):
         rest = {f"cycles {r[0] + 1} to {r[-1] + 1}": r for r in (range(2, half), range(half, n)) if len(r)}
         return found | rest
 
+    def _courses(self, header: Header, rows: Rows) -> dict[str, Course]:
+        dt = step_seconds(header)
+        return {m: course(each, self.protocol, dt) for m, each in by_method(complete(rows)).items()}
+
     def over_cycles(self, header: Header, rows: Rows) -> dict[str, dict[str, Stretch]]:
         """By method and stretch of cycles, of agents of one body."""
-        lived, dt = by_method(complete(rows)), float(header["pairs"][0]["dt"])
-        courses = {m: course(each, self.protocol, dt) for m, each in lived.items()}
+        courses = self._courses(header, rows)
         return {
             m: {name: _stretch(own, courses["nominal"], cycles, m) for name, cycles in self.stretches.items()}
             for m, own in courses.items()
@@ -76,8 +79,7 @@ class CyclesStudy(LivesStudy):
 
     def trend(self, header: Header, rows: Rows) -> dict[str, tuple[Estimate, Estimate]]:
         """What the reward gains on the nominal one from the first quarter of the cycles to the last, ON and OFF."""
-        lived, dt = by_method(complete(rows)), float(header["pairs"][0]["dt"])
-        courses = {m: course(each, self.protocol, dt) for m, each in lived.items()}
+        courses = self._courses(header, rows)
         healthy, quarter = courses["nominal"], max(1, self.protocol.cycles // 4)
 
         def change(own: Course, phase: str) -> Estimate:
@@ -88,11 +90,15 @@ class CyclesStudy(LivesStudy):
 
         return {m: (change(own, "on"), change(own, "off")) for m, own in courses.items()}
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """By body: stretches of cycles, and the trend, both by method."""
+        bodies = by_body(complete(rows)).items()
+        return {body: (self.over_cycles(header, each), self.trend(header, each)) for body, each in bodies}
+
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
         """By body, method and stretch; and the trend."""
         found = {}
-        for body, each in by_body(complete(rows)).items():
-            cycles, trend = self.over_cycles(header, each), self.trend(header, each)
+        for body, (cycles, trend) in evidence.summaries.items():
             found[body] = {
                 m: {
                     "cycles": {name: plain(s._asdict()) for name, s in cycles[m].items()},
@@ -102,25 +108,25 @@ class CyclesStudy(LivesStudy):
             }
         return {"bodies": found}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each method and stretch of cycles."""
         columns = ("method", "cycles", "reward on", "reward off", f"below {LEVEL} after", "washed out after")
         lines = []
-        for each in by_body(complete(rows)).values():
-            for m, cycles in self.over_cycles(header, each).items():
+        for found, _ in evidence.summaries.values():
+            for m, cycles in found.items():
                 for name, s in cycles.items():
                     times = (UNKNOWN, UNKNOWN) if m in REFERENCES else (seconds(s.settled), seconds(s.washed_out))
                     lines.append((m, name, share(s.on), share(s.off), *times))
         return Grid(columns, lines)
 
-    def notes(self, header: Header, rows: Rows) -> list[str]:
+    def notes(self, evidence: Evidence) -> list[str]:
         """Whether anything piles up."""
         notes = [
             "Rewards are shares of the healthy body's in the same stretch, with 95 % bootstrap intervals over faults; "
             f"times: until the actuation error, or what is left of the correction, stays below {LEVEL}."
         ]
-        for each in by_body(complete(rows)).values():
-            for m, (on, off) in self.trend(header, each).items():
+        for _, trend in evidence.summaries.values():
+            for m, (on, off) in trend.items():
                 if m not in REFERENCES:
                     notes.append(
                         f"From the first to the last quarter of the cycles the reward of {m} gains "
@@ -128,10 +134,9 @@ class CyclesStudy(LivesStudy):
                     )
         return notes
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Rewards and times, cycle by cycle."""
-        lived, dt = by_method(complete(rows)), float(header["pairs"][0]["dt"])
-        courses = {m: course(each, self.protocol, dt) for m, each in lived.items()}
+        courses = self._courses(evidence.header, evidence.rows)
         each = {
             m: [_stretch(own, courses["nominal"], range(c, c + 1), m) for c in range(self.protocol.cycles)]
             for m, own in courses.items()

@@ -2,10 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
 from worldshift.run.protocol import read_rows
-from worldshift.studies.contract import Study
+from worldshift.studies.contract import Evidence, Study
 from worldshift.studies.looks import LOOKS_STUDY
 from worldshift.studies.offline_cases import OFFLINE_STUDIES
 from worldshift.studies.reflex_cases import REFLEX_STUDIES
@@ -31,8 +30,8 @@ def find_study(name: str) -> Study:
     return STUDIES[full] if full == name else STUDIES[full].quick()
 
 
-def load_study(name: str, folder: str | os.PathLike[str] = "results") -> tuple[Study, dict[str, Any], list[dict]]:
-    """The study, the header and the rows of its file.
+def load_study(name: str, folder: str | os.PathLike[str] = "results") -> Evidence:
+    """The study with the rows of its file.
 
     Raises:
         ValueError: no such study, or no rows of it there.
@@ -40,7 +39,7 @@ def load_study(name: str, folder: str | os.PathLike[str] = "results") -> tuple[S
     study, path = find_study(name), Path(folder) / f"{name}.jsonl"
     if not path.is_file():
         raise ValueError(f"there are no rows of {name} in {folder}: run `worldshift study {name}` first.")
-    return study, *read_rows(path)
+    return Evidence(study, *read_rows(path))
 
 
 def with_rows(folder: Path, *, quick: bool = False) -> list[str]:

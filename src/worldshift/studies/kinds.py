@@ -17,7 +17,7 @@ from worldshift.run.methods import compare
 from worldshift.run.protocol import Body, Protocol
 from worldshift.run.summary import plain
 from worldshift.shifts import Shift
-from worldshift.studies.contract import Header, Rows, Study, complete
+from worldshift.studies.contract import Evidence, Header, Rows, Study, complete
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,18 @@ class KindsStudy(Study):
                 )
         return rows, {}
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, dict[str, "KindSummary"]]:
         """Summaries by kind and method."""
-        found = by_kind(complete(rows))
+        return by_kind(complete(rows))
+
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
+        """Summaries by kind and method."""
+        found = evidence.summaries
         return {"kinds": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in found.items()}}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each kind. Rewards are per episode's worth of steps, over the last half of the change."""
-        found, steps = by_kind(complete(rows)), self.protocol.episode_steps
+        found, steps = evidence.summaries, self.protocol.episode_steps
         methods = list(next(iter(found.values())))
         others = [m for m in methods if m != "frozen"]
         columns = ("change", *(f"{m}, reward / {steps} steps" for m in methods), *(f"{m} wins" for m in others))

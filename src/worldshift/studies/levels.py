@@ -60,6 +60,11 @@ class LevelSummary(NamedTuple):
     """Share of the excess error that the method could explain, at the end."""
 
 
+def is_felt(each: Mapping[str, LevelSummary]) -> bool:
+    """Whether a level costs the frozen agent enough for a recovery from it to say anything."""
+    return 1 - each["frozen"].of_nominal.value > FELT
+
+
 class Foretold(NamedTuple):
     """A straight line through (matched fraction, recovery) of levels."""
 
@@ -73,7 +78,7 @@ def foretold(found: Mapping[str, Mapping[str, LevelSummary]]) -> Foretold | None
     points = [
         (each["fast"].matched, each["fast"].recovered.value)
         for each in found.values()
-        if "fast" in each and 1 - each["frozen"].of_nominal.value > FELT
+        if "fast" in each and is_felt(each)
     ]
     x, y = np.asarray(points, float).reshape(-1, 2).T
     if len(points) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:

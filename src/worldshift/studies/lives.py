@@ -18,14 +18,11 @@ from worldshift.report.grid import Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
 from worldshift.run.methods import compare
 from worldshift.run.metrics import course, harm
-from worldshift.run.protocol import Body, Protocol
+from worldshift.run.protocol import Body, Protocol, rounded
 from worldshift.run.show import COMPARISON_LEGEND, comparison, panels
 from worldshift.run.summary import Summary, plain, summarise
 from worldshift.shifts import Shift
-from worldshift.studies.contract import Header, Rows, Scores, Study, by_method, complete
-
-DIGITS = 4
-"""Significant digits kept of a row's numbers; `gain` estimates are left out."""
+from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Scores, Study, by_method, complete, step_seconds
 
 
 @dataclass(frozen=True)
@@ -97,10 +94,14 @@ class LivesStudy(Study):
             sampled=self.sampled,
             report=lambda _, done: report(done),
         )
-        rows = [{key: _rounded(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
+        rows = [{key: _kept(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
         return rows, {"ms": round(found.ms[method], 4), "dt": found.dt}
 
-    def summaries(self, header: Header, rows: Rows) -> Mapping[str, Summary] | Mapping[str, Harmless]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, Any]:
+        """Summaries by body and method."""
+        return {body: self._summaries(header, each) for body, each in by_body(complete(rows)).items()}
+
+    def _summaries(self, header: Header, rows: Rows) -> Mapping[str, Summary] | Mapping[str, Harmless]:
         """Summaries by method, of agents of one body; of a study without a fault only what looking for one costs.
 
         Raises:
@@ -118,17 +119,19 @@ class LivesStudy(Study):
         ms = {name: float(np.median([p["ms"] for p in pairs if p["method"] == name])) for name in methods}
         return summarise(methods, self.protocol, pairs[0]["dt"], ms=ms)
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
         """Summaries by body, and by agent."""
-        rows = complete(rows)
-        bodies = {body: plain(self.summaries(header, each)) for body, each in by_body(rows).items()}
-        agents = dict.fromkeys(row["agent"] for row in rows)
-        each = {agent: plain(self.summaries(header, [r for r in rows if r["agent"] == agent])) for agent in agents}
-        return {"bodies": bodies, "agents": each}
+        bodies, agents = evidence.summaries, {}
+        for body, rows in by_body(complete(evidence.rows)).items():
+            names = list(dict.fromkeys(row["agent"] for row in rows))
+            for name in names:
+                own = [row for row in rows if row["agent"] == name]
+                agents[name] = bodies[body] if len(names) == 1 else self._summaries(evidence.header, own)
+        return {"bodies": plain(bodies), "agents": plain(agents)}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each body and method."""
-        tables = {body: self._table(self.summaries(header, each)) for body, each in by_body(complete(rows)).items()}
+        tables = {body: self._table(each) for body, each in evidence.summaries.items()}
         if len(tables) == 1:
             return next(iter(tables.values()))
         lines = [(body, *line) for body, each in tables.items() for line in each.rows]
@@ -141,13 +144,12 @@ class LivesStudy(Study):
         lines = [(name, number(h.reward * steps, 0), share(h.harm, digits=1)) for name, h in found.items()]
         return Grid(("method", f"reward / {steps} steps", "cost"), lines)
 
-    def notes(self, header: Header, rows: Rows) -> list[str]:
+    def notes(self, evidence: Evidence) -> list[str]:
         """What fast and paper mode promise, body by body."""
         if self.shift is None:
             return []
-        bodies, found = by_body(complete(rows)), [COMPARISON_LEGEND]
-        for body, each in bodies.items():
-            summaries: Mapping[str, Any] = self.summaries(header, each)
+        bodies, found = evidence.summaries, [COMPARISON_LEGEND]
+        for body, summaries in bodies.items():
             whose = f" of the {body}" if len(bodies) > 1 else ""
             if "fast" in summaries:
                 found.append(_fast(summaries["fast"], whose))
@@ -155,13 +157,13 @@ class LivesStudy(Study):
                 found.append(_paper(summaries["paper"], summaries["nominal"], whose))
         return found
 
-    def scores(self, header: Header, rows: Rows) -> Scores | None:
+    def scores(self, evidence: Evidence) -> Scores | None:
         """Reward while the fault acts over the mean nominal one, by life; tasks are bodies."""
         if self.shift is None or "nominal" not in self.methods:
             return None
         found: dict[str, list[np.ndarray]] = {}
-        for each in by_body(complete(rows)).values():
-            dt = next(float(pair["dt"]) for pair in header["pairs"] if pair["agent"] == each[0]["agent"])
+        for each in by_body(complete(evidence.rows)).values():
+            dt = step_seconds(evidence.header, each[0]["agent"])
             paid = {m: course(r, self.protocol, dt).on["reward"].mean(1) for m, r in by_method(each).items()}
             for m, own in paid.items():
                 found.setdefault(m, []).append(own / paid["nominal"].mean())
@@ -169,13 +171,13 @@ class LivesStudy(Study):
         by = {m: np.stack([own[:runs] for own in each], axis=1) for m, each in found.items()}
         return Scores("reward while the fault acts / nominal", by)
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Rewards and errors over body time, a column for each body; nothing without a fault."""
         if self.shift is None:
             return False
         columns: dict[str, list[Panel]] = {}
-        for body, each in by_body(complete(rows)).items():
-            dt = next(float(pair["dt"]) for pair in header["pairs"] if pair["agent"] == each[0]["agent"])
+        for body, each in by_body(complete(evidence.rows)).items():
+            dt = step_seconds(evidence.header, each[0]["agent"])
             columns[body] = panels(by_method(each), self.protocol, dt, error="paper" in self.methods)
         over_body_time(path, columns, title=self.about)
         return True
@@ -208,5 +210,5 @@ def _fast(s: Summary, whose: str) -> str:
     )
 
 
-def _rounded(value: Any) -> Any:
-    return [float(f"{v:.{DIGITS}g}") for v in value] if isinstance(value, list) else value
+def _kept(value: Any) -> Any:
+    return rounded(value, DIGITS) if isinstance(value, list) else value

@@ -22,7 +22,7 @@ from worldshift.run.appraisal import acting
 from worldshift.run.record import RecordConfig, record
 from worldshift.run.summary import plain
 from worldshift.shifts import CameraPose, Colours, Lighting, Shift
-from worldshift.studies.contract import Header, Rows, Study
+from worldshift.studies.contract import Evidence, Header, Rows, Study
 
 LENGTH = 32
 """Moments of the windows that the error is measured on."""
@@ -87,24 +87,28 @@ class LooksStudy(Study):
                 report(len(rows))
         return rows, {}
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, dict[float, "LookSummary"]]:
         """Summaries by look and severity."""
-        found = by_look(rows)
+        return by_look(rows)
+
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
+        """Summaries by look and severity."""
+        found = evidence.summaries
         return {"looks": {k: {str(s): plain(e._asdict()) for s, e in each.items()} for k, each in found.items()}}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each look and severity. Returns are out of 500."""
         lines = [
             (look, number(severity, 2), interval(s.returned, 0), interval(s.error))
-            for look, each in by_look(rows).items()
+            for look, each in evidence.summaries.items()
             for severity, s in each.items()
         ]
         return Grid(("what changes", "severity", "return", "error of the model (nats)"), lines)
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Returns and errors by severity."""
         curves = {"return": "return", "error of the model (nats)": "held_out_kl"}
-        quantities = {label: over_severity(rows, name) for label, name in curves.items()}
+        quantities = {label: over_severity(evidence.rows, name) for label, name in curves.items()}
         by_severity(path, quantities, title=self.about)
         return True
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from worldshift.report.grid import number
-from worldshift.studies.contract import Header, Rows
+from worldshift.studies.contract import Evidence
 from worldshift.studies.sweeps import SweepStudy
 
 
@@ -17,13 +17,18 @@ from worldshift.studies.sweeps import SweepStudy
 class MagnitudeStudy(SweepStudy):
     """A sweep over sizes of one kind of change."""
 
-    def notes(self, header: Header, rows: Rows) -> list[str]:
+    def notes(self, evidence: Evidence) -> list[str]:
         """And how the frozen agent's excess error grows with the size."""
-        return [*super().notes(header, rows), self._growth(header, rows)]
+        slope, fit = self.power(evidence)
+        growth = (
+            f"What the fault adds to the frozen agent's control error grows with the size to the power of "
+            f"{number(slope, 2)} (R² {number(fit, 2)} on logarithmic axes); theory says 2."
+        )
+        return [*super().notes(evidence), growth]
 
-    def power(self, header: Header, rows: Rows) -> tuple[float, float]:
+    def power(self, evidence: Evidence) -> tuple[float, float]:
         """Slope and R² of the frozen agent's excess control error over the size, both on logarithmic axes."""
-        found = self.summaries(header, rows)
+        found = evidence.summaries
         points = [
             (level.value, 1 / found[level.key]["nominal"].error_ratio - 1)
             for level in self.levels
@@ -33,10 +38,3 @@ class MagnitudeStudy(SweepStudy):
             return np.nan, np.nan
         size, excess = np.log(np.asarray(points, float)).T
         return float(np.polyfit(size, excess, 1)[0]), float(np.corrcoef(size, excess)[0, 1] ** 2)
-
-    def _growth(self, header: Header, rows: Rows) -> str:
-        slope, fit = self.power(header, rows)
-        return (
-            f"What the fault adds to the frozen agent's control error grows with the size to the power of "
-            f"{number(slope, 2)} (R² {number(fit, 2)} on logarithmic axes); theory says 2."
-        )

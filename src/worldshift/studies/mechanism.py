@@ -20,11 +20,10 @@ from worldshift.adapt.contract import Transition
 from worldshift.report.figures import Strand, strands
 from worldshift.report.grid import Grid, number
 from worldshift.run.methods import build, seconds_per_step
-from worldshift.run.protocol import Body, Protocol, make_body
+from worldshift.run.protocol import Body, Protocol, make_body, rounded
 from worldshift.shifts import Shift
-from worldshift.studies.contract import Header, Rows, Study
+from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Study, step_seconds
 
-DIGITS = 4
 TRACES = ("base", "command", "motor", "reference", "happened", "gain", "truth")
 LATE_S = 5.0
 """From so long after onset on, errors are called settled."""
@@ -89,16 +88,21 @@ class MechanismStudy(Study):
                 matrix[self.actuator, self.actuator],
             )
             for name, value in zip(TRACES, values, strict=True):
-                traces[name].append(float(f"{float(value):.{DIGITS}g}"))
+                traces[name].append(float(value))
             obs = after
             report(t + 1)
         env.close()
-        return [traces], {"dt": seconds_per_step(shipped.task)}
+        row = {name: rounded(trace, DIGITS) for name, trace in traces.items()}
+        return [row], {"dt": seconds_per_step(shipped.task)}
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, dict[str, float]]:
         """Root-mean-square errors of the joint's velocity (rad/s), before the fault, at first, and when settled."""
-        dt = float(header["pairs"][0]["dt"])
-        return {"methods": {row["method"]: self._errors(row, dt) for row in rows}}
+        dt = step_seconds(header)
+        return {row["method"]: self._errors(row, dt) for row in rows}
+
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
+        """The errors by method."""
+        return {"methods": evidence.summaries}
 
     def _errors(self, row: Mapping[str, Any], dt: float) -> dict[str, float]:
         onset, late = self.protocol.nominal, self.protocol.nominal + round(LATE_S / dt)
@@ -108,19 +112,18 @@ class MechanismStudy(Study):
         parts |= {"settled": error[late:]} if late < len(error) else {}
         return {name: float(np.sqrt(np.mean(part**2))) for name, part in parts.items()}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each method."""
-        found = self.numbers(header, rows)["methods"]
-        lines = [(m, *(number(e.get(k), 2) for k in ("before", "first second", "settled"))) for m, e in found.items()]
+        shown, found = ("before", "first second", "settled"), evidence.summaries
+        lines = [(m, *(number(errors.get(k), 2) for k in shown)) for m, errors in found.items()]
         return Grid(("method", "error before, rad/s", "in the first second", f"from {LATE_S:.0f} s on"), lines)
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """A column for each method; the same four questions below each other."""
-        dt = float(header["pairs"][0]["dt"])
-        x = dt * (np.arange(self.protocol.steps) - self.protocol.nominal)
+        x = step_seconds(evidence.header) * (np.arange(self.protocol.steps) - self.protocol.nominal)
         shown = (x >= self.shown_s[0]) & (x <= self.shown_s[1])
         columns = {}
-        for row in rows:
+        for row in evidence.rows:
             t = {name: np.asarray(row[name], float)[shown] for name in TRACES}
             columns[row["method"]] = [
                 ("1. what the motor is asked, and does", {"base action": t["base"], "command": t["command"],

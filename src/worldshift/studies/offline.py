@@ -25,7 +25,7 @@ from worldshift.run.appraisal import evaluate_draw
 from worldshift.run.pairs import Pair, pair_of
 from worldshift.run.summary import plain
 from worldshift.run.target_data import EPISODE, Recording, oracle_of, own_data, target_data
-from worldshift.studies.contract import Header, Rows, Scores, Study
+from worldshift.studies.contract import Evidence, Header, Rows, Scores, Study
 
 Measured = Literal["source", "oracle", "randomised"]
 LATE = 3
@@ -137,11 +137,16 @@ class OfflineStudy(Study):
             rows.append({"pair": pair.name, "seed": seed, "curve": {k: v for k, v in columns.items() if v}})
         return rows, {}
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def summaries(self, header: Header, rows: Rows) -> dict[str, dict[str, "CaseSummary"]]:
         """Summaries by pair and case."""
-        return {"pairs": {p: {m: plain(s._asdict()) for m, s in each.items()} for p, each in by_case(rows).items()}}
+        return by_case(rows)
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
+        """Summaries by pair and case."""
+        found = evidence.summaries
+        return {"pairs": {p: {m: plain(s._asdict()) for m, s in each.items()} for p, each in found.items()}}
+
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each pair and case. Returns are in the target, out of 500."""
         columns = (
             "pair",
@@ -160,17 +165,18 @@ class OfflineStudy(Study):
                 number(s.best, 0),
                 number(s.picked, 0),
             )
-            for pair, each in by_case(rows).items()
+            for pair, each in evidence.summaries.items()
             for name, s in each.items()
         ]
         return Grid(columns, lines)
 
-    def notes(self, header: Header, rows: Rows) -> list[str]:
+    def notes(self, evidence: Evidence) -> list[str]:
         """What the columns are."""
         return [LEGEND]
 
-    def scores(self, header: Header, rows: Rows) -> Scores | None:
+    def scores(self, evidence: Evidence) -> Scores | None:
         """Final return over the oracle's mean; tasks are the pairs, where all of them have the method."""
+        rows = evidence.rows
         pairs = list(dict.fromkeys(row["pair"] for row in rows))
         finals = {
             (row["method"], row["pair"], row["seed"]): float(np.mean(row["curve"]["target_return"][-LATE:]))
@@ -185,10 +191,11 @@ class OfflineStudy(Study):
                 found[m] = own / best.mean(0)
         return Scores(f"return / oracle, {len(pairs)} pairs together", found)
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Returns and held-out errors by updates."""
         quantities = {"return in the target": "target_return", "held-out error (nats)": "held_out_kl"}
-        by_updates(path, {label: over_updates(rows, name) for label, name in quantities.items()}, title=self.about)
+        rows = {label: over_updates(evidence.rows, name) for label, name in quantities.items()}
+        by_updates(path, rows, title=self.about)
         return True
 
     def _adapt(

@@ -17,13 +17,11 @@ from worldshift.report.grid import UNKNOWN, Grid, interval, number, seconds, sha
 from worldshift.report.stats import Estimate
 from worldshift.run.methods import compare
 from worldshift.run.metrics import course
-from worldshift.run.protocol import Body, Protocol
+from worldshift.run.protocol import Body, Protocol, rounded
 from worldshift.run.summary import SETTLED_S, plain
-from worldshift.studies.contract import Header, Rows, Scores, Study, by_method, complete
-from worldshift.studies.levels import FELT, Level, LevelSummary, foretold, summarise_level
+from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Scores, Study, by_method, complete, step_seconds
+from worldshift.studies.levels import FELT, Level, LevelSummary, foretold, is_felt, summarise_level
 
-DIGITS = 4
-"""Significant digits kept of a row's numbers."""
 KEPT = ("reward", "left", "wrong", "error", "matched", "guarded")
 """What is kept of a life, block by block."""
 HEALTHY = "nothing changed"
@@ -112,7 +110,7 @@ class SweepStudy(Study):
             known = {"ms": round(found.ms[method], 4), "dt": found.dt}
             at = HEALTHY if method == "nominal" else level.key
             for row in found.rows[method]:
-                kept = {name: [float(f"{v:.{DIGITS}g}") for v in row[name]] for name in KEPT}
+                kept = {name: rounded(row[name], DIGITS) for name in KEPT}
                 rows.append({"level": at, "fault": row["fault"], "seed": row["seed"], **kept})
         return rows, known
 
@@ -129,7 +127,7 @@ class SweepStudy(Study):
         Raises:
             ValueError: the rows of the frozen and of the nominal agent are not there yet.
         """
-        dt = float(header["pairs"][0]["dt"])
+        dt = step_seconds(header)
         return {level.key: summarise_level(lived, self.life(level), dt) for level, lived in self._lives(rows)}
 
     def _lives(self, rows: Rows) -> list[tuple[Level, dict[str, list[Mapping[str, Any]]]]]:
@@ -151,14 +149,14 @@ class SweepStudy(Study):
                 found.append((level, lived))
         return found
 
-    def numbers(self, header: Header, rows: Rows) -> dict[str, Any]:
+    def numbers(self, evidence: Evidence) -> dict[str, Any]:
         """Summaries by level and method."""
-        found = self.summaries(header, rows)
+        found = evidence.summaries
         return {"levels": {k: {m: plain(s._asdict()) for m, s in each.items()} for k, each in found.items()}}
 
-    def table(self, header: Header, rows: Rows) -> Grid:
+    def table(self, evidence: Evidence) -> Grid:
         """A line for each level and method; where there are many levels, one for each level."""
-        found = self.summaries(header, rows)
+        found = evidence.summaries
         if len(found) > 12:
             return self._wide(found)
         steps = self.protocol.episode_steps
@@ -171,13 +169,10 @@ class SweepStudy(Study):
             for m, s in found.get(level.key, {}).items():
                 if m == "nominal" and lines:
                     continue  # the healthy bodies lived once for all levels
-                bound, at = (
-                    m in ("nominal", "frozen"),
-                    (HEALTHY, UNKNOWN) if m == "nominal" else (level.kind, level.name),
-                )
+                bound = m in ("nominal", "frozen")
+                at = (HEALTHY, UNKNOWN) if m == "nominal" else (level.kind, level.name)
                 reward = number(s.reward * steps, 0)
-                felt = 1 - found[level.key]["frozen"].of_nominal.value > FELT
-                back = share(s.recovered) if felt else UNKNOWN
+                back = share(s.recovered) if is_felt(found[level.key]) else UNKNOWN
                 ours = (UNKNOWN, UNKNOWN) if bound else (share(s.against_frozen, 1), back)
                 wrong = UNKNOWN if m == "nominal" else interval(s.actuation)
                 when = UNKNOWN if bound else seconds(s.settled)
@@ -198,15 +193,15 @@ class SweepStudy(Study):
             if level.key in found:
                 each = found[level.key]
                 wins = [share(each[m].against_frozen, 1) if m in each else UNKNOWN for m in ours]
-                felt = 1 - each["frozen"].of_nominal.value > FELT
+                felt = is_felt(each)
                 back = [share(each[m].recovered) if felt and m in each else UNKNOWN for m in ours]
                 matched = number(each["fast"].matched, 2) if "fast" in each else UNKNOWN
                 lines.append((level.kind, level.name, share(each["frozen"].of_nominal), *wins, *back, matched))
         return Grid(columns, lines)
 
-    def notes(self, header: Header, rows: Rows) -> list[str]:
+    def notes(self, evidence: Evidence) -> list[str]:
         """Where each method does worst against the frozen agent; whether the matched fraction foretells recovery."""
-        found = self.summaries(header, rows)
+        found = evidence.summaries
         notes = [LEGEND]
         for m in (m for m in self.methods if m not in ("nominal", "frozen", "oracle")):
             own = {key: each[m].against_frozen for key, each in found.items() if m in each}
@@ -222,11 +217,11 @@ class SweepStudy(Study):
             )
         return notes
 
-    def scores(self, header: Header, rows: Rows) -> Scores | None:
+    def scores(self, evidence: Evidence) -> Scores | None:
         """Reward over the mean nominal one from `SETTLED_S` after onset on, by life; tasks are levels."""
-        dt = float(header["pairs"][0]["dt"])
+        dt = step_seconds(evidence.header)
         found: dict[str, list[np.ndarray]] = {}
-        for level, lived in self._lives(rows):
+        for level, lived in self._lives(evidence.rows):
             courses = {m: course(each, self.life(level), dt) for m, each in lived.items()}
             begin = courses["frozen"].blocks(SETTLED_S)
             paid = {m: own.on["reward"][:, begin:].mean(1) for m, own in courses.items()}
@@ -235,9 +230,9 @@ class SweepStudy(Study):
         whole = {m: np.stack(each, axis=1) for m, each in found.items() if len(each) == len(found["frozen"])}
         return Scores(f"reward / nominal, {len(found['frozen'])} levels together", whole)
 
-    def draw(self, header: Header, rows: Rows, path: Path, results: Path) -> bool:
+    def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Reward and actuation error over the levels, a column for each kind."""
-        found = self.summaries(header, rows)
+        found = evidence.summaries
         quantities: dict[str, Callable[[LevelSummary], Estimate]] = {"reward / nominal": lambda s: s.of_nominal}
         if any(np.isfinite(each["frozen"].actuation.value) for each in found.values()):
             quantities["actuation error"] = lambda s: s.actuation
