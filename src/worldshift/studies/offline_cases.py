@@ -77,6 +77,7 @@ OFFLINE_STUDIES = (
             Case("residual, half of 40,000 its own, 6,000 updates", _ONE, recordings=2, updates=6000),
             Case("residual, half of 4,000 its own", _ONE, transitions=4_000, recordings=2),
             Case("residual, three quarters of 40,000 its own", _ONE, recordings=4),
+            Case("residual, three quarters of 4,000 its own", _ONE, transitions=4_000, recordings=4),
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (4_000, 1_000)
