@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from worldshift.adapt.calibrate import (
+    TRUST,
     CalibrationConfig,
     CalibrationError,
     Recording,
@@ -14,11 +15,13 @@ from worldshift.adapt.calibrate import (
     load_calibration,
     replay,
     save_calibration,
+    whiten,
 )
 from worldshift.adapt.fast_reflex import STRUCTURES, FastReflex, FastReflexConfig
 from worldshift.agents.agent import Agent
 from worldshift.checkpoint import CheckpointError
 from worldshift.models.latent import WorldModel
+from worldshift.models.onestep import MIN_LOG_STD
 
 BODIES, STEPS, OBS, ACTIONS = 12, 240, 5, 2
 SMALL = CalibrationConfig(width=32, updates=1000, batch=256)
@@ -91,6 +94,21 @@ def test_its_own_excitation_counts_as_a_known_fault(wobbly, recording, calibrate
     states, _ = replay(reflex, excited, excited.base)
     found, true = (np.asarray(x)[:, 19::20].ravel() for x in (1 + states.theta, excited.gains))
     assert np.corrcoef(found, true)[0, 1] > 0.8
+
+
+def test_no_model_is_trusted_to_be_exact(recording, calibrated):
+    """Where next observations are the model's own, errors are counted in the least noise that a model is granted."""
+    model = calibrated[0].model
+    last = lambda m: m.network.last.bias  # noqa: E731
+    sure = eqx.tree_at(last, model, replace_fn=lambda b: b.at[OBS:].set(-100.0))
+    mean, log_std = sure.change(jnp.asarray(recording.obs), jnp.asarray(recording.action))
+    assert float(jnp.max(log_std)) == MIN_LOG_STD
+    foretold = recording._replace(next_obs=np.asarray(recording.obs + mean * sure.change_std))
+    whitening = whiten(sure, foretold)
+    off = 3 * TRUST * sure.change_std  # three times the least noise, in every channel
+    first = (jnp.asarray(x[0]) for x in (foretold.obs, foretold.action, foretold.next_obs + off))
+    error = sure.innovation(*first) @ whitening
+    np.testing.assert_allclose(error, 3.0, rtol=0.05)
 
 
 def test_the_whitening_makes_healthy_innovations_white(recording, calibrated):

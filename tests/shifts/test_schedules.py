@@ -53,6 +53,13 @@ def test_step_on_off_can_count_episodes():
     assert [StepOnOff(0, 1, 0, "episodes").course()(7, e) for e in range(3)] == [(1.0, 0), (1.0, 1), (1.0, 2)]
 
 
+def test_step_on_off_can_turn_the_other_way_every_second_time():
+    turned = StepOnOff(10, 10, 10, alternate=True)
+    assert [turned.course()(t, 0).strength for t in range(5, 80, 10)] == [0, 1, 0, -1, 0, 1, 0, -1]
+    assert [turned.course()(t, 0).phase for t in range(5, 80, 10)] == [0, 0, 0, 1, 1, 2, 2, 3]
+    assert turned.span == (-1.0, 1.0) and StepOnOff().span == (0.0, 1.0)
+
+
 def test_linear_drift():
     drift = LinearDrift(steps=100, start=50, begin=0.2, end=1.2)
     np.testing.assert_allclose(_strengths(drift, [0, 50, 75, 100, 150, 10**9]), [0.2, 0.2, 0.45, 0.7, 1.2, 1.2])

@@ -32,6 +32,13 @@ from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
 
 
+TRUST = 0.02
+"""No model is taken to be more exact than this, in units of a step's change: a faultless one of a simulated mass would
+call every fault an outlier, and its own rounding a fault."""
+LEAST_LEVEL, LEAST_THRESHOLD = 0.25, 3.0
+"""Bounds below the healthy level (1 for white noise) and the detector's threshold (1: nothing has changed) of such."""
+
+
 class Recording(NamedTuple):
     """Healthy transitions of N bodies side by side, in time order."""
 
@@ -147,10 +154,13 @@ def fit_one_step(
 
 
 def whiten(model: OneStep, healthy: Recording) -> Float[Array, "O O"]:
-    """Symmetric whitening of the healthy innovations; tiny directions are floored at 5 % of the mean variance."""
+    """Symmetric whitening of the healthy innovations; tiny directions are floored at 5 % of the mean variance, and all
+    at what `TRUST` stands for where the model says that it is exact.
+    """
     rows = np.clip(_innovations(model, healthy), -5, 5)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
-    values = np.maximum(values, 0.05 * values.mean())
+    _, log_std = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
+    values = np.maximum(values, max(0.05 * values.mean(), (TRUST / np.exp(np.mean(log_std))) ** 2))
     return jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, jnp.float32)
 
 
@@ -232,7 +242,7 @@ def _select(data: Recording, which: np.ndarray) -> Recording:
 def _healthy_level(model: OneStep, whitening: Float[Array, "O O"], healthy: Recording) -> Float[Array, ""]:
     """Mean squared whitened innovation, capped at ten times its median (resets and hard landings)."""
     level = jnp.mean((_innovations(model, healthy) @ whitening) ** 2, axis=-1)
-    return jnp.mean(jnp.minimum(level, 10 * jnp.median(level)))
+    return jnp.maximum(jnp.mean(jnp.minimum(level, 10 * jnp.median(level))), LEAST_LEVEL)
 
 
 def _score_bias(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, "A A1"]:
@@ -265,7 +275,7 @@ def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Ar
         reflex = FastReflex(agent, draft, FastReflexConfig(structure=structure))
         states, _ = replay(reflex, healthy, healthy.base)
         level = jax.vmap(jax.vmap(detection_level))(states.evidence, states.information)
-        return jnp.quantile(level[:, 20:], 0.999)
+        return jnp.maximum(jnp.quantile(level[:, 20:], 0.999), LEAST_THRESHOLD)
 
     return jnp.stack([quantile(structure) for structure in STRUCTURES])
 

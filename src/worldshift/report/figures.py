@@ -34,6 +34,7 @@ LOOKS = {
     "published": Look("reflex, paper mode, published step", "#CC79A7", (0, (2, 1.2)), 1.3),
     "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
     "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
+    "fast, coupled": Look("reflex, fast mode, full matrix", "#0072B2", (0, (3, 1)), 1.8),
     "l1": Look("L1 adaptive", "#7F3C8D", (0, (4, 1, 1, 1, 1, 1))),
     "layered": Look("reflex, layered", "#56B4E9", (0, (8, 1.5)), 1.8),
 }
@@ -97,7 +98,7 @@ def over_body_time(path: str | os.PathLike[str], columns: Mapping[str, Sequence[
     many = 4 if sum(map(len, labels)) < 75 * len(columns) else 3
     figure.legend(handles, labels, loc="outside upper center", ncols=many, frameon=False, fontsize=8,
                   title=title, title_fontsize=10)  # fmt: skip
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -127,9 +128,9 @@ def training_curves(path: str | os.PathLike[str], tasks: Mapping[str, Training],
         axis.set_xlabel("frames (thousands)")
         axis.set_ylim(0, 1040)
         axis.legend(frameon=False, fontsize=7, loc="lower right")
-        _tidy(axis)
+        tidy(axis)
     axes[0].set_ylabel("return")
-    _save(figure, path)
+    save(figure, path)
 
 
 def by_updates(
@@ -150,7 +151,7 @@ def by_updates(
         for j, pair in enumerate(columns):
             for name, curve in pairs.get(pair, {}).items():
                 _draw(axes[i, j], curve, look_of(name, names))
-            _tidy(axes[i, j])
+            tidy(axes[i, j])
             if "nats" in quantity:
                 axes[i, j].set_yscale("log")
         axes[i, 0].set_ylabel(quantity)
@@ -160,7 +161,7 @@ def by_updates(
     handles, labels = _legend(axes.ravel())
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
                   title=textwrap.fill(title, 32 * max(2, len(columns))), title_fontsize=10)  # fmt: skip
-    _save(figure, path)
+    save(figure, path)
 
 
 def by_severity(
@@ -189,7 +190,7 @@ def by_severity(
         at.set_visible(True)
         for method, curve in curves.get(kind, {}).items():
             _draw(at, curve, LOOKS.get(method, Look("", "#0072B2", "-", 1.8)))
-        _tidy(at)
+        tidy(at)
         if "nats" in quantity:
             at.set_yscale("log")
         if logarithmic:
@@ -203,7 +204,7 @@ def by_severity(
     handles, labels = _legend(axes.ravel())
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
                   title=textwrap.fill(title, 30 * max(2, across)), title_fontsize=10)  # fmt: skip
-    _save(figure, path)
+    save(figure, path)
 
 
 @dataclass(frozen=True)
@@ -235,12 +236,12 @@ def strands(
                 axes[i, j].plot(x, y, color=colour, ls=style, lw=width, label=name)
             axes[i, j].set_title(strand.label, fontsize=9, loc="left")
             axes[i, j].legend(frameon=False, fontsize=7, ncols=3, loc="best")
-            _tidy(axes[i, j])
+            tidy(axes[i, j])
         axes[0, j].annotate(LOOKS[method].label, (1.0, 1.02), xycoords="axes fraction", ha="right", fontsize=10,
                             color=LOOKS[method].colour)  # fmt: skip
         axes[-1, j].set_xlabel("body time after the fault (s)")
     figure.suptitle(textwrap.fill(title, 48 * len(columns)), fontsize=10)
-    _save(figure, path)
+    save(figure, path)
 
 
 def look_of(name: str, names: Sequence[str]) -> Look:
@@ -267,7 +268,7 @@ def _panel(axis, panel: Panel, *, label: bool) -> None:
         axis.set_ylabel(panel.label)
     if panel.limits:
         axis.set_ylim(*panel.limits)
-    _tidy(axis)
+    tidy(axis)
 
 
 def _draw(axis, curve: Curve, look: Look) -> None:
@@ -276,7 +277,8 @@ def _draw(axis, curve: Curve, look: Look) -> None:
     axis.plot(curve.x, curve.y, color=look.colour, ls=look.style, lw=look.width, label=look.label)
 
 
-def _tidy(axis) -> None:
+def tidy(axis) -> None:
+    """No box around an axis, small numbers."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
 
@@ -295,7 +297,8 @@ def _legend(axes: np.ndarray) -> tuple[list, list[str]]:
     return list(seen.values()), list(seen)
 
 
-def _save(figure, path: str | os.PathLike[str]) -> None:
+def save(figure, path: str | os.PathLike[str]) -> None:
+    """Writes a figure atomically."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.tmp")

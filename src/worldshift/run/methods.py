@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from worldshift import envs
 from worldshift.adapt.bounds import Frozen, Oracle
 from worldshift.adapt.contract import Command, OnlineAdapter
-from worldshift.adapt.fast_reflex import FastReflex
+from worldshift.adapt.fast_reflex import FastReflex, FastReflexConfig
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
 from worldshift.adapt.l1 import L1Adaptive
 from worldshift.adapt.layered import LayeredReflex
@@ -42,6 +42,7 @@ METHODS = {
     "paper": "RWM's reflex: a network, one step an episode",
     "published": "the same with the published learning rate and epsilon",
     "fast": "the fast reflex: gains and offsets, a Kalman step each control step",
+    "fast, coupled": "the fast reflex with a full matrix of gains, for actuators that mix",
     "layered": "the fast reflex, and a slow network for what gains do not explain",
     "l1": "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
@@ -74,6 +75,8 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Oracle(agent)
     if method == "fast":
         return FastReflex(agent, shipped.calibrated())
+    if method == "fast, coupled":
+        return FastReflex(agent, shipped.calibrated(), FastReflexConfig(structure="matrix"))
     if method == "l1":
         return L1Adaptive(agent, shipped.calibrated())
     if method == "layered":

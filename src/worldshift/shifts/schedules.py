@@ -12,7 +12,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from scipy import signal
 
-from worldshift.shifts.parameters import Number, Numbers, Record, number, word
+from worldshift.shifts.parameters import Number, Numbers, Record, flag, number, word
 
 
 class Moment(NamedTuple):
@@ -81,19 +81,23 @@ class StepOnOff(Schedule):
         metadata=number(low=0, unit="agent steps or episodes", whole=True, doc="how long it then stays off"),
     )
     unit: str = field(default="steps", metadata=word(among=("steps", "episodes"), doc="what start, on and off count"))
+    alternate: bool = field(default=False, metadata=flag("every second time the opposite: strength -1"))
 
     @property
     def span(self) -> tuple[float, float]:
         """Off and on."""
-        return (0.0, 1.0)
+        return (-1.0 if self.alternate else 0.0, 1.0)
 
     def course(self, seed: int = 0, actuators: int = 1) -> Course:
         """Rectangular."""
         start, on, cycle, by_step = self.start, self.on, self.on + self.off, self.unit == "steps"
+        back = -1.0 if self.alternate else 1.0
 
         def at(step: int, episode: int) -> Moment:
             phase, since = divmod((step if by_step else episode) - start, cycle)
-            return Moment(0.0, 0) if phase < 0 else Moment(1.0 if since < on else 0.0, phase)
+            if phase < 0 or since >= on:
+                return Moment(0.0, max(phase, 0))
+            return Moment(back if phase % 2 else 1.0, phase)
 
         return at
 

@@ -3,6 +3,7 @@
 Fault numbers start at 1000: none of them was ever used to tune anything.
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 from worldshift.run.methods import GAINS, VARIANTS
@@ -37,6 +38,7 @@ from worldshift.studies.levels import Level
 from worldshift.studies.lives import LivesStudy
 from worldshift.studies.magnitude import MagnitudeStudy
 from worldshift.studies.mechanism import MechanismStudy
+from worldshift.studies.point_mass import PointMassStudy
 from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
@@ -117,6 +119,15 @@ REFLEX_STUDIES = (
         "base-agents",
         "20 episodes of each shipped agent, and its training curve beside the official scores",
         (*WALKERS, "cup-catch-1", "cheetah-run-1"),
+    ),
+    PointMassStudy(
+        "point-mass",
+        "a point mass whose actions are turned by 45 degrees, left, then right, then left again",
+        ("point-mass-1",),
+        ("frozen", "paper", "fast", "fast, coupled", "oracle"),
+        Protocol(nominal=10_000, on=10_000, off=10_000, cycles=3, episode_steps=200, offset=0, block=200),
+        ActionRotation(angle=math.pi / 4),
+        seeds=tuple(range(FIRST_FAULT + 800, FIRST_FAULT + 810)),
     ),
     LivesStudy(
         "step-gains",
