@@ -50,7 +50,7 @@ def test_deviations_are_less_the_healthy_bodys_and_after_effects_have_the_other_
     assert [np.sign(p.first.value) for p in paper[2::2]] == [-1, 1, -1] and paper[1].reward.value == 1.0
     (note,) = [note for note in STUDY.notes(written) if note.startswith("paper")]
     assert "100 % of the frozen agent's deviation" in note and "pass 40 mm on the other side" in note
-    assert len(STUDY.table(written).rows) == 2 * 7 and LATE < STUDY.length
+    assert len(STUDY.table(written).rows) == 2 * 7 and STUDY.length > LATE
     assert STUDY.draw(written, tmp_path / "f.png", tmp_path) and (tmp_path / "f.png").stat().st_size > 20_000
 
 

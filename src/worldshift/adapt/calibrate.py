@@ -31,7 +31,6 @@ from worldshift.adapt.fast_reflex import (
 from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
 
-
 TRUST = 0.02
 """No model is taken to be more exact than this, in units of a step's change: a faultless one of a simulated mass would
 call every fault an outlier, and its own rounding a fault."""
