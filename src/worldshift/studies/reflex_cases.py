@@ -127,7 +127,7 @@ REFLEX_STUDIES = (
         ("frozen", "paper", "fast", "fast, coupled", "oracle"),
         Protocol(nominal=10_000, on=10_000, off=10_000, cycles=3, episode_steps=200, offset=0, block=200),
         ActionRotation(angle=math.pi / 4),
-        seeds=tuple(range(FIRST_FAULT + 800, FIRST_FAULT + 810)),
+        seeds=tuple(range(FIRST_FAULT + 800, FIRST_FAULT + 805)),
     ),
     LivesStudy(
         "step-gains",
