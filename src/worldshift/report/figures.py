@@ -33,6 +33,7 @@ LOOKS = {
     "paper": Look("reflex, paper mode", "#CC79A7"),
     "published": Look("reflex, paper mode, published step", "#CC79A7", (0, (2, 1.2)), 1.3),
     "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
+    "finetune, kept buffer": Look("finetuned, kept buffer", "#F0C24B", (0, (5, 1, 1, 1))),
     "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
     "fast, coupled": Look("reflex, fast mode, full matrix", "#0072B2", (0, (3, 1)), 1.8),
     "l1": Look("L1 adaptive", "#7F3C8D", (0, (4, 1, 1, 1, 1, 1))),

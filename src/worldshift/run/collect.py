@@ -1,4 +1,4 @@
-"""Collects the healthy body's transitions for a calibration: the agent walks while its commands are gently excited.
+"""Collects what an agent does on the healthy body, for a calibration: it walks while its commands are gently excited.
 
 Every second or so some bodies get new self-made gains and some noise on their commands; what was sent to the plant is
 recorded beside the base action. One third of the bodies is never excited: they show the healthy body as it is.
@@ -12,6 +12,8 @@ import numpy as np
 from worldshift import envs
 from worldshift.adapt.calibrate import Recording
 from worldshift.agents.agent import Agent
+from worldshift.data.replay import Replay
+from worldshift.run.rounds import Lives
 
 
 def collect(
@@ -59,3 +61,24 @@ def collect(
     batch.close()
     fields = [np.stack(column, axis=1).astype(np.float32) for column in zip(*rows, strict=True)]
     return Recording(*fields, excited=excited)
+
+
+def healthy_replay(agent: Agent, task: str, *, steps: int = 10_000, bodies: int = 10, seed: int = 0) -> Replay:
+    """Episodes of the healthy body under sampled actions, at least `steps` agent steps in all.
+
+    It stands for the buffer of pre-training, which no agent is shipped with.
+    """
+    batch = envs.BatchEnv([lambda: envs.make(task)] * bodies)
+    replay = Replay(agent.model.obs_dim, agent.model.action_dim)
+    lives, memory, key = (
+        Lives(batch, replay, range(seed, seed + bodies)),
+        agent.init_memory(bodies),
+        jax.random.key(seed),
+    )
+    length = -(-steps // bodies)
+    for t in range(length):
+        action, memory = agent.explore(memory, lives.obs, jax.random.fold_in(key, t))
+        for i in lives.step(np.asarray(action), last=t == length - 1):
+            memory = agent.reset_memory(memory, i)
+    batch.close()
+    return replay

@@ -20,7 +20,9 @@ from worldshift.adapt.l1 import L1Adaptive
 from worldshift.adapt.layered import LayeredReflex
 from worldshift.adapt.reflex import PUBLISHED, Reflex, ReflexConfig
 from worldshift.agents.agent import Agent, Memory, Observations
+from worldshift.agents.mppi import PlannerConfig
 from worldshift.agents.tdmpc2 import LearnerConfig
+from worldshift.run.collect import healthy_replay
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
 from worldshift.shifts import ActuatorGain, Schedule, Shift, Uniform
 from worldshift.zoo import Shipped
@@ -36,6 +38,10 @@ VARIANTS = {
     "paper, on the way": ("an Adam step each half second", ReflexConfig(every=10, learning_rate=1e-4)),
 }
 """RWM's reflex with one thing changed; learning rates follow the number of steps and were not tuned."""
+PLANNED = ", planner"
+"""Ending of methods whose base actions are planned."""
+PLANNER = PlannerConfig(iterations=3, samples=128, elites=16)
+"""An eighth of the published samples, so that a control step of a walker takes tens of milliseconds on a core."""
 METHODS = {
     "nominal": "the agent in the body that it was trained in",
     "frozen": "the agent as it was trained, under the fault",
@@ -46,8 +52,11 @@ METHODS = {
     "layered": "the fast reflex, and a slow network for what gains do not explain",
     "l1": "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
+    "finetune, kept buffer": "the same beside 10,000 steps of the healthy body",
     "oracle": "knows the actuators and undoes the fault within the authority limit",
-} | {name: about for name, (about, _) in VARIANTS.items()}
+}
+METHODS |= {name: about for name, (about, _) in VARIANTS.items()}
+METHODS |= {m + PLANNED: f"{METHODS[m]}; base actions by MPPI" for m in ("nominal", "frozen", "fast", "oracle")}
 
 Watch = Callable[[int, list[gymnasium.Env], Command], None]
 
@@ -66,7 +75,12 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
     Raises:
         ValueError: unknown method, or a fast reflex without calibration.
     """
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}: choose among {', '.join(METHODS)}.")
     agent = shipped.agent
+    if method.endswith(PLANNED):
+        agent = Agent(agent.model, PLANNER, agent.discount)
+        method = method.removesuffix(PLANNED)
     if sampled:
         agent = SamplingAgent(agent.model, agent.planner, agent.discount)
     if method in ("nominal", "frozen"):
@@ -87,13 +101,13 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Reflex(agent, protocol.episode_steps, PUBLISHED)
     if method in VARIANTS:
         return Reflex(agent, protocol.episode_steps, VARIANTS[method][1])
-    if method == "finetune":
+    if method.startswith("finetune"):
+        kept = healthy_replay(shipped.agent, shipped.task).arrays() if method.endswith("kept buffer") else None
         learner = LearnerConfig(**shipped.config["learner"])
         capacity = protocol.steps + protocol.episode_steps  # all that is lived: the runner copies the buffer each step
-        return Finetune(
-            shipped.agent, protocol.episode_steps, FinetuneConfig(learner=learner, capacity=min(100_000, capacity))
-        )
-    raise ValueError(f"unknown method {method!r}: choose among {', '.join(METHODS)}.")
+        config = FinetuneConfig(learner=learner, capacity=min(100_000, capacity))
+        return Finetune(shipped.agent, protocol.episode_steps, config, kept)
+    raise AssertionError(f"{method} is listed and not built.")
 
 
 @dataclass(frozen=True)
@@ -143,7 +157,7 @@ def compare(
         rows[method] = run_method(
             adapter,
             protocol,
-            None if method == "nominal" else shift,
+            None if method.startswith("nominal") else shift,
             bodies,
             schedule=schedule,
             seed=seed,

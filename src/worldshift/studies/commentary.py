@@ -42,6 +42,20 @@ COMMENTARY = {
         "What is published is one of several ways to follow the same error. Each line changes one thing, nothing else.",
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
+    "point-mass": Commentary(
+        "A turn mixes two motors, so gains cannot say it, and the reflex that estimates only them does nothing. With a "
+        "full matrix the second episode is straight again; when the turning ends, the first one bends the other way.",
+        "RWM, figure 1C, read off: of a deviation of 45 mm 34 are left at the end of a phase (50 and 36 the other way); "
+        "after-effects are -7 and 11 mm.",
+    ),
+    "finetune": Commentary(
+        "Training on needs the reward, and minutes in which the body is worse off; the reflex needs neither.",
+        _TABLE_2,
+    ),
+    "planner": Commentary(
+        "The reflex corrects whatever base action it is given: a planned one as well as the policy's own.",
+        "RWM plans on the humanoid alone, and compares nothing with and without.",
+    ),
     "unmatched": Commentary(
         "Where no map of the actions undoes the change, estimating gains alone recovers little. A small network on top "
         "of it, which learns only while error is left unexplained, recovers much of it.",

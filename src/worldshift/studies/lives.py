@@ -65,7 +65,7 @@ class LivesStudy(Study):
         """A few short lives of the first agent, to see that everything works. Its numbers mean nothing."""
         p = self.protocol
         short = replace(p, nominal=min(p.nominal, 2 * p.block), on=min(p.on, 10 * p.block), off=min(p.off, 5 * p.block))
-        name, cheap = f"{self.name}-quick", tuple(m for m in self.methods if m != "finetune")
+        name, cheap = f"{self.name}-quick", tuple(m for m in self.methods if not m.startswith("finetune"))
         return replace(
             self,
             name=name,

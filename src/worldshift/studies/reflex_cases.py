@@ -6,7 +6,7 @@ Fault numbers start at 1000: none of them was ever used to tune anything.
 import math
 from collections.abc import Callable, Sequence
 
-from worldshift.run.methods import GAINS, VARIANTS
+from worldshift.run.methods import GAINS, PLANNED, VARIANTS
 from worldshift.run.protocol import Protocol
 from worldshift.shifts import (
     ActionBias,
@@ -166,6 +166,26 @@ REFLEX_STUDIES = (
         GAINS,
         faults=tuple(range(FIRST_FAULT + 700, FIRST_FAULT + 710)),
         seeds=(2700,),
+    ),
+    LivesStudy(
+        "finetune",
+        "RWM's baseline: three minutes of a changed body, with reward and training, against the reflex without either",
+        WALKERS[1:2],
+        ("nominal", "frozen", "finetune", "finetune, kept buffer", "fast", "oracle"),
+        Protocol(nominal=400, on=3_600, off=0, episode_steps=200, offset=0, block=200),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 900, FIRST_FAULT + 905)),
+        seeds=(2900,),
+    ),
+    LivesStudy(
+        "planner",
+        "the planner on and off under the reflex: base actions by MPPI, or by the policy alone",
+        WALKERS[1:2],
+        ("nominal", "frozen", "fast", *(m + PLANNED for m in ("nominal", "frozen", "fast"))),
+        Protocol(nominal=200, on=500, off=0),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 1000, FIRST_FAULT + 1006)),
+        seeds=(3000,),
     ),
     KindsStudy(
         "unmatched",
