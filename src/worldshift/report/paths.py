@@ -13,6 +13,8 @@ from worldshift.report.figures import LOOKS, Curve, save, tidy
 Path2D = Float[np.ndarray, "T 2"]
 INKS = {0: "#555555", 1: "#D55E00", -1: "#0072B2"}
 """Colours of a phase by the sign of what acts in it."""
+ROOM = 0.13
+"""What is shown around start and target (m)."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ def paths(
 
     figure = Figure(figsize=(1.0 + 2.9 * len(walks), 8.6), layout="constrained")
     axes = np.asarray(figure.subplots(3, len(walks), sharey="row", squeeze=False))
+    # The same window everywhere: a mass that gets lost leaves it.
+    spans = [(min(a, b) - ROOM, max(a, b) + ROOM) for a, b in zip(*ends, strict=True)]
     for j, (method, walk) in enumerate(walks.items()):
         look = LOOKS[method]
         for i, (rows, when) in enumerate(((walk.first, "first"), (walk.last, "last"))):
@@ -53,7 +57,7 @@ def paths(
             at.plot(*ends[1], marker="o", ms=9, color="#EDC1BA", zorder=0)
             for sign, line in zip(signs, rows, strict=True):
                 at.plot(*line.T, color=INKS[sign], lw=1.3, alpha=0.8)
-            at.set_aspect("equal")
+            at.set(xlim=spans[0], ylim=spans[1], aspect="equal")
             if j == 0:
                 at.set_ylabel(f"{when} episode of each phase\ny (m)")
             tidy(at)

@@ -43,8 +43,8 @@ COMMENTARY = {
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
     "point-mass": Commentary(
-        "A turn mixes two motors, so gains cannot say it, and the reflex that estimates only them does nothing. With a "
-        "full matrix the second episode is straight again; when the turning ends, the first one bends the other way.",
+        "A turn mixes two motors. Gains cannot say that, and a reflex that estimates gains alone does harm here. With a "
+        "full matrix the second episode is straight again; when the turning ends, the next one bends the other way.",
         "RWM, figure 1C, read off: of a deviation of 45 mm 34 are left at the end of a phase (50 and 36 the other way); "
         "after-effects are -7 and 11 mm.",
     ),
