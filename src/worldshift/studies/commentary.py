@@ -43,17 +43,18 @@ COMMENTARY = {
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
     "point-mass": Commentary(
-        "A turn mixes two motors. Gains cannot say that, and a reflex that estimates gains alone does harm here. With a "
-        "full matrix the second episode is straight again; when the turning ends, the next one bends the other way.",
-        "RWM, figure 1C, read off: of a deviation of 45 mm 34 are left at the end of a phase (50 and 36 the other way); "
-        "after-effects are -7 and 11 mm.",
+        "A turn mixes two motors. Gains cannot say that, and a reflex that estimates gains alone does harm here. With "
+        "a full matrix the second episode is straight again; when the turning ends, the next one bends the other way.",
+        "RWM, figure 1C, read off: of a deviation of 45 mm 34 are left at the end of a phase (50 and 36 the other "
+        "way). After-effects are -7 and 11 mm.",
     ),
     "finetune": Commentary(
         "Training on needs the reward, and minutes in which the body is worse off; the reflex needs neither.",
         _TABLE_2,
     ),
     "planner": Commentary(
-        "The reflex corrects whatever base action it is given: a planned one as well as the policy's own.",
+        "A planner of few samples acts more noisily than the policy, and the calibration saw the policy only: most of "
+        "the reward comes back, but the gains are found badly. Calibrate an agent as it is going to act.",
         "RWM plans on the humanoid alone, and compares nothing with and without.",
     ),
     "unmatched": Commentary(
