@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from worldshift.adapt.contract import Command, Transition
-from worldshift.adapt.fast_reflex import STRUCTURES, FastReflex, FastReflexConfig, detection_level
+from worldshift.adapt.fast_reflex import (
+    MATCHED_WINDOW,
+    STRUCTURES,
+    FastReflex,
+    FastReflexConfig,
+    FastReflexState,
+    detection_level,
+)
 
 GAINS, OFFSET = np.array([0.6, 1.3, 0.8]), np.array([0.1, -0.15, 0.05])
 EYE = np.eye(3)
@@ -207,3 +214,21 @@ def test_an_error_that_no_action_explains_is_not_acted_on(linear_agent, exact, l
 def test_the_matched_fraction_of_a_fault_in_the_actuators_is_high(linear_agent, exact, live):
     life = live(reflex(linear_agent(), exact(threshold=4.0)), onset(np.diag([0.4, 0.4, 0.4]), 200), steps=200)
     assert np.asarray(life.telemetry.matched)[150:].min() > 0.8
+
+
+def test_what_it_doubts_a_cautious_reflex_does_not_act_on(linear_agent, exact):
+    wanted, ungated = jnp.array([0.5, -0.4, 0.2]), (-2.0, -1.0)
+    plain, cautious = (reflex(linear_agent(), exact(), gate=ungated, caution=c) for c in (0.0, 2.0))
+    state = plain.init(jax.random.key(0))
+    n = len(state.theta)
+    found = state._replace(theta=jnp.zeros(n).at[0].set(-0.3))
+
+    def doubting(std: float, unexplained: float = 0.0) -> FastReflexState:
+        return found._replace(cov=std**2 * jnp.eye(n), explained=jnp.array([0.0, unexplained * MATCHED_WINDOW]))
+
+    sure, unsure, between, unexplained = (doubting(*x) for x in ((0.01,), (0.15,), (0.1,), (0.1, 3.0)))
+    np.testing.assert_array_equal(plain.reach(sure, wanted), plain.reach(unsure, wanted))
+    np.testing.assert_allclose(cautious.reach(sure, wanted), plain.reach(sure, wanted), rtol=5e-3)
+    np.testing.assert_array_equal(cautious.reach(unsure, wanted), wanted)
+    assert wanted[0] < cautious.reach(between, wanted)[0] < plain.reach(between, wanted)[0]
+    np.testing.assert_array_equal(cautious.reach(unexplained, wanted), wanted)

@@ -46,6 +46,9 @@ class FastReflexConfig:
     detector: bool = True
     debias: bool = True
     """Subtract the healthy body's mean score."""
+    caution: float = 0.0
+    """What is estimated is acted on less, the more doubt there is about it: not at all below so many of its standard
+    deviations, which count the error that is left unexplained, too. 0: acted on as it is."""
     gate: tuple[float, float] = (0.1, 0.3)
     """The correction is faded out between these matched fractions: an error that no action explains is not acted on."""
 
@@ -133,7 +136,7 @@ class FastReflex(eqx.Module):
 
     def reach(self, state: FastReflexState, wanted: Float[Array, " A"]) -> Float[Array, " A"]:
         """The command whose estimated effect is `wanted`, within the authority limit."""
-        matrix, offset = self.action_map(state.theta)
+        matrix, offset = self.action_map(self._believed(state))
         if self.config.structure == "matrix":
             action = invert(matrix, offset, wanted)
         else:
@@ -238,6 +241,13 @@ class FastReflex(eqx.Module):
     def _gate(self, state: FastReflexState) -> Float[Array, ""]:
         low, high = self.config.gate
         return jnp.clip((self._matched(state) - low) / (high - low), 0.0, 1.0)
+
+    def _believed(self, state: FastReflexState) -> Float[Array, " P"]:
+        """The estimate, each number of it shrunk towards nothing-is-wrong as far as its own doubt reaches."""
+        explained, excess = state.explained
+        left = jnp.maximum(excess - explained, 0.0) / MATCHED_WINDOW  # over the healthy level, in healthy levels
+        doubt = self.config.caution**2 * (1 + left) * jnp.diagonal(state.cov)
+        return state.theta * jnp.clip(1 - doubt / jnp.maximum(state.theta**2, 1e-9), 0.0, 1.0)
 
     def _limit(self, theta: Float[Array, " P"]) -> Float[Array, " P"]:
         if self.config.structure == "matrix":

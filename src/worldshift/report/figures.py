@@ -36,6 +36,7 @@ LOOKS = {
     "finetune, kept buffer": Look("finetuned, kept buffer", "#F0C24B", (0, (5, 1, 1, 1))),
     "fast": Look("reflex, fast mode", "#0072B2", "-", 2.2),
     "fast, coupled": Look("reflex, fast mode, full matrix", "#0072B2", (0, (3, 1)), 1.8),
+    "fast, cautious": Look("reflex, fast mode, cautious", "#8C564B", (0, (6, 1.5)), 1.6),
     "l1": Look("L1 adaptive", "#7F3C8D", (0, (4, 1, 1, 1, 1, 1))),
     "layered": Look("reflex, layered", "#56B4E9", (0, (8, 1.5)), 1.8),
 }

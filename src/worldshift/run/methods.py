@@ -38,6 +38,11 @@ VARIANTS = {
     "paper, on the way": ("an Adam step each half second", ReflexConfig(every=10, learning_rate=1e-4)),
 }
 """RWM's reflex with one thing changed; learning rates follow the number of steps and were not tuned."""
+FAST_VARIANTS = {
+    "fast, coupled": FastReflexConfig(structure="matrix"),
+    "fast, cautious": FastReflexConfig(caution=2.0),
+}
+"""The fast reflex with one thing changed."""
 PLANNED = ", planner"
 """Ending of methods whose base actions are planned."""
 PLANNER = PlannerConfig(iterations=3, samples=128, elites=16)
@@ -49,6 +54,7 @@ METHODS = {
     "published": "the same with the published learning rate and epsilon",
     "fast": "the fast reflex: gains and offsets, a Kalman step each control step",
     "fast, coupled": "the fast reflex with a full matrix of gains, for actuators that mix",
+    "fast, cautious": "the fast reflex, which does not act on what it doubts",
     "layered": "the fast reflex, and a slow network for what gains do not explain",
     "l1": "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
@@ -89,8 +95,8 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Oracle(agent)
     if method == "fast":
         return FastReflex(agent, shipped.calibrated())
-    if method == "fast, coupled":
-        return FastReflex(agent, shipped.calibrated(), FastReflexConfig(structure="matrix"))
+    if method in FAST_VARIANTS:
+        return FastReflex(agent, shipped.calibrated(), FAST_VARIANTS[method])
     if method == "l1":
         return L1Adaptive(agent, shipped.calibrated())
     if method == "layered":

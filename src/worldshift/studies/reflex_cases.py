@@ -243,7 +243,7 @@ REFLEX_STUDIES = (
         "beyond-gains",
         "every kind of change of dynamics and sensors at five severities: what reflexes recover, and what harm they do",
         ("walker-walk-2",),
-        ("nominal", "frozen", "fast", "layered"),
+        ("nominal", "frozen", "fast", "fast, cautious", "layered"),
         Protocol(nominal=200, on=1000, off=0, block=50),
         _KINDS,
         lives=tuple(range(FIRST_FAULT + 500, FIRST_FAULT + 506)),
