@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from worldshift.adapt.calibrate import Recording
+from worldshift.adapt.finetune import Finetune
 from worldshift.agents.agent import Agent
 from worldshift.envs.pointmass import EPISODE_STEPS, GEAR, MASS
 from worldshift.models.latent import WorldModel
-from worldshift.run.collect import collect
+from worldshift.run.collect import collect, healthy_replay
 
 BODIES, STEPS, LIMIT = 8, 230, 2.0
 SPEED = GEAR / MASS * 0.04  # m/s that a command of 1 adds in an agent step
@@ -87,3 +88,17 @@ def test_without_excitation_no_body_is_disturbed(pusher):
     calm = collect(pusher, "point-mass", bodies=2, steps=45, seed=0, excite=False)
     np.testing.assert_array_equal(calm.action, calm.base)
     assert not calm.excited.any()
+
+
+def test_what_stands_for_the_buffer_of_pre_training(pusher):
+    arrays = healthy_replay(pusher, "point-mass", steps=2 * 250, bodies=2, seed=4).arrays()
+    assert sorted(arrays["lengths"]) == [50, 50, EPISODE_STEPS, EPISODE_STEPS] and len(arrays["obs"]) == 504
+    again = healthy_replay(pusher, "point-mass", steps=500, bodies=2, seed=4).arrays()
+    for name, values in arrays.items():
+        np.testing.assert_array_equal(values, again[name])
+    kept = Finetune(pusher, EPISODE_STEPS, kept=arrays).kept
+    assert kept is not None and int(kept.follows.sum()) == 500
+    obs, action = arrays["obs"][:31], arrays["action"][:30]  # before a wall is met
+    np.testing.assert_allclose(np.diff(obs[:, 2:], axis=0), SPEED * action, atol=1e-5)
+    means = np.asarray(pusher.model.mean_action(pusher.model.encode(jnp.asarray(obs[:30]))))
+    assert np.abs(action - means).mean() > 1e-3, "actions are sampled"

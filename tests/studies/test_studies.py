@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from worldshift import zoo
+from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.cli.results_verb import drawn, findings
-from worldshift.run.methods import GAINS, METHODS, SamplingAgent, build, compare, seconds_per_step
+from worldshift.run.methods import GAINS, METHODS, PLANNER, SamplingAgent, build, compare, seconds_per_step
 from worldshift.run.metrics import actuation_error, course
 from worldshift.run.protocol import Body, Protocol, read_rows
 from worldshift.run.show import panels
@@ -213,6 +214,9 @@ def test_methods_by_name(tiny_run, tmp_path):
         assert hasattr(build(method, shipped, PROTOCOL), "observe")
     with pytest.raises(ValueError, match="unknown method 'magic': choose among nominal"):
         build("magic", shipped, PROTOCOL)
+    fast, planned = (build(m, shipped, PROTOCOL) for m in ("fast", "fast, planner"))
+    assert isinstance(fast, FastReflex) and isinstance(planned, FastReflex)
+    assert fast.agent.planner is None and planned.agent.planner == PLANNER
     with pytest.raises(ValueError, match="trained for walker-walk and cannot live through cheetah-run"):
         compare(shipped, ["frozen"], dataclasses.replace(PROTOCOL, task="cheetah-run"), None, [Body(0, 0)])
     shutil.copytree(tiny_run.path / "agent", tmp_path / "bare" / "agent")

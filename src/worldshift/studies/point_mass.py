@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
+from jaxtyping import Float
 
 from worldshift import zoo
 from worldshift.adapt.contract import Command
@@ -172,19 +173,32 @@ class PointMassStudy(Study):
         late = slice(-min(LATE, self.length), None)
         return [
             Phase(
-                estimate(each[:, 0], mean),
-                estimate(np.nanmean(each[:, late], axis=1), mean),
-                estimate(pay[:, late].mean(1), mean),
+                _over_bodies(each[:, 0]),
+                _over_bodies(_mean_of_known(each[:, late], 1)),
+                _over_bodies(pay[:, late].mean(1)),
             )
             for each, pay in zip(by_phase.swapaxes(0, 1), paid.swapaxes(0, 1), strict=True)
         ]
 
     def _walk(self, rows: Sequence[Mapping[str, Any]]) -> Walk:
         deviation = np.asarray([row["deviation_mm"] for row in rows], float)
-        middle = np.nanmean(deviation, axis=0)
-        curve = Curve(np.arange(len(middle)), middle, np.nanmin(deviation, axis=0), np.nanmax(deviation, axis=0))
+        known = np.flatnonzero(np.isfinite(deviation).any(axis=0))
+        middle, low, high = (f(deviation[:, known], axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
+        curve = Curve(known.astype(float), middle, low, high)
         kept = [np.vstack([START, path]) for path in next(row["paths"] for row in rows if "paths" in row)]
         return Walk(kept[::2], kept[1::2], curve)
+
+
+def _mean_of_known(values: Float[np.ndarray, "N K"], axis: int) -> Float[np.ndarray, " N"]:
+    """Means without what is not a number; not a number where nothing else is there."""
+    known = np.isfinite(values)
+    return np.where(known, values, 0.0).sum(axis) / np.where(known.any(axis), known.sum(axis), np.nan)
+
+
+def _over_bodies(values: Float[np.ndarray, " N"]) -> Estimate:
+    """Mean and interval over the bodies that have a value; not a number of fewer than two."""
+    known = values[np.isfinite(values)]
+    return estimate(known, mean) if len(known) > 1 else Estimate(np.nan, np.nan, np.nan, 0, 1)
 
 
 def _known(deviations: Sequence[float]) -> list[float | None]:
