@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from worldshift.report.figures import LOOKS, Curve, Panel, Training, over_body_time, training_curves
+from worldshift.report.figures import LOOKS, Curve, Panel, Training, look_of, over_body_time, training_curves
 
 X = np.linspace(-5.0, 20.0, 26)
 
@@ -44,6 +44,16 @@ def test_the_fault_is_shaded_where_it_acts(tmp_path):
     width = plain.shape[1] - spine
     assert (columns[0] - spine) / width == pytest.approx(0.2, abs=0.04)
     assert (columns[-1] - spine) / width == pytest.approx(0.6, abs=0.05)
+
+
+def test_a_method_has_its_colour_also_where_others_are_missing(tmp_path):
+    x = np.arange(5.0)
+    both = Panel("above", {"one": Curve(x, x), "two": Curve(x, x + 1)})
+    over_body_time(tmp_path / "f.png", {"": [both, Panel("below", {"two": Curve(x, x)})]}, title="")
+    picture = np.asarray(Image.open(tmp_path / "f.png").convert("RGB"), int)
+    first, second = (ImageColor.getrgb(look_of(name, ["one", "two"]).colour) for name in ("one", "two"))
+    below = picture[2 * len(picture) // 3 :]
+    assert (below == second).all(-1).any() and not (below == first).all(-1).any()
 
 
 def test_the_same_rows_give_the_same_bytes(tmp_path):

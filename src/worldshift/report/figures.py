@@ -82,9 +82,11 @@ def over_body_time(path: str | os.PathLike[str], columns: Mapping[str, Sequence[
     size = (7.2 if len(columns) == 1 else 1.0 + 3.6 * len(columns), 0.9 + 2.1 * height)
     figure = Figure(figsize=size, layout="constrained")
     axes = np.asarray(figure.subplots(height, len(columns), sharex="col", squeeze=False))
+    drawn = dict.fromkeys(m for panels in columns.values() for panel in panels for m in panel.curves)
+    others = [m for m in drawn if m not in LOOKS]
     for j, (body, panels) in enumerate(columns.items()):
         for axis, panel in zip(axes[:, j], panels, strict=True):
-            _panel(axis, panel, label=j == 0)
+            _panel(axis, panel, others, label=j == 0)
         if panels[0].on:
             axes[0, j].annotate("fault", (panels[0].on[0][0], 1.0), xycoords=("data", "axes fraction"), fontsize=8,
                                 xytext=(4, -11), textcoords="offset points", color="#6B5D3E")  # fmt: skip
@@ -257,14 +259,13 @@ def look_of(name: str, names: Sequence[str]) -> Look:
     return Look(name, colours[place % len(colours)], styles[(place // len(colours)) % len(styles)], 1.4)
 
 
-def _panel(axis, panel: Panel, *, label: bool) -> None:
+def _panel(axis, panel: Panel, others: Sequence[str], *, label: bool) -> None:
     for begin, end in panel.on:
         axis.axvspan(begin, end, color="#F3EBDD", zorder=0, lw=0)
         axis.axvline(begin, color="#8A7B5C", lw=0.8, zorder=1)
     if panel.level is not None:
         axis.axhline(panel.level, color="#999999", lw=0.8, zorder=1)
-    others = [m for m in panel.curves if m not in LOOKS]
-    for method in [*(m for m in LOOKS if m in panel.curves), *others]:
+    for method in (m for m in (*LOOKS, *others) if m in panel.curves):
         _draw(axis, panel.curves[method], LOOKS[method] if method in LOOKS else look_of(method, others))
     if label:
         axis.set_ylabel(panel.label)
