@@ -2,6 +2,7 @@
 
 Every second or so some bodies get new self-made gains and some noise on their commands; what was sent to the plant is
 recorded beside the base action. One third of the bodies is never excited: they show the healthy body as it is.
+`healthy_replay` collects undisturbed episodes with rewards instead, for a finetune that keeps a buffer.
 """
 
 from collections.abc import Callable

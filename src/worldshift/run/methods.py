@@ -38,11 +38,12 @@ VARIANTS = {
     "paper, on the way": ("an Adam step each half second", ReflexConfig(every=10, learning_rate=1e-4)),
 }
 """RWM's reflex with one thing changed; learning rates follow the number of steps and were not tuned."""
-FAST_VARIANTS = {
+FAST = {
+    "fast": FastReflexConfig(),
     "fast, coupled": FastReflexConfig(structure="matrix"),
     "fast, cautious": FastReflexConfig(caution=2.0),
 }
-"""The fast reflex with one thing changed."""
+"""The fast reflex as it is by default, and with one thing changed."""
 PLANNED = ", planner"
 """Ending of methods whose base actions are planned."""
 PLANNER = PlannerConfig(iterations=3, samples=128, elites=16)
@@ -93,10 +94,8 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Frozen(agent)
     if method == "oracle":
         return Oracle(agent)
-    if method == "fast":
-        return FastReflex(agent, shipped.calibrated())
-    if method in FAST_VARIANTS:
-        return FastReflex(agent, shipped.calibrated(), FAST_VARIANTS[method])
+    if method in FAST:
+        return FastReflex(agent, shipped.calibrated(), FAST[method])
     if method == "l1":
         return L1Adaptive(agent, shipped.calibrated())
     if method == "layered":

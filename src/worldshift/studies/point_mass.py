@@ -165,23 +165,21 @@ class PointMassStudy(Study):
         return [phase for sign, phase in zip(self.signs, phases, strict=True) if sign]
 
     def _phases(self, rows: Rows) -> list[Phase]:
-        deviation = np.asarray([row["deviation_mm"] for row in rows], float)
         paid = np.asarray([row["return"] for row in rows], float)
-        by_phase = deviation.reshape(len(rows), len(self.signs), self.length)
+        by_phase = _deviations(rows).reshape(len(rows), len(self.signs), self.length)
         by_phase = by_phase - np.nanmean(by_phase[:, 0])
         paid = paid.reshape(by_phase.shape) / paid[:, : self.length].mean()
-        late = slice(-min(LATE, self.length), None)
         return [
             Phase(
                 _over_bodies(each[:, 0]),
-                _over_bodies(_mean_of_known(each[:, late], 1)),
-                _over_bodies(pay[:, late].mean(1)),
+                _over_bodies(_mean_of_known(each[:, -LATE:])),
+                _over_bodies(pay[:, -LATE:].mean(1)),
             )
             for each, pay in zip(by_phase.swapaxes(0, 1), paid.swapaxes(0, 1), strict=True)
         ]
 
     def _walk(self, rows: Sequence[Mapping[str, Any]]) -> Walk:
-        deviation = np.asarray([row["deviation_mm"] for row in rows], float)
+        deviation = _deviations(rows)
         known = np.flatnonzero(np.isfinite(deviation).any(axis=0))
         middle, low, high = (f(deviation[:, known], axis=0) for f in (np.nanmean, np.nanmin, np.nanmax))
         curve = Curve(known.astype(float), middle, low, high)
@@ -189,10 +187,15 @@ class PointMassStudy(Study):
         return Walk(kept[::2], kept[1::2], curve)
 
 
-def _mean_of_known(values: Float[np.ndarray, "N K"], axis: int) -> Float[np.ndarray, " N"]:
-    """Means without what is not a number; not a number where nothing else is there."""
+def _deviations(rows: Rows) -> Float[np.ndarray, "N E"]:
+    """Of each body and episode, in mm; not a number where a path never got half-way."""
+    return np.asarray([row["deviation_mm"] for row in rows], float)
+
+
+def _mean_of_known(values: Float[np.ndarray, "N K"]) -> Float[np.ndarray, " N"]:
+    """Means of rows without what is not a number; not a number where nothing else is there."""
     known = np.isfinite(values)
-    return np.where(known, values, 0.0).sum(axis) / np.where(known.any(axis), known.sum(axis), np.nan)
+    return np.where(known, values, 0.0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
 
 
 def _over_bodies(values: Float[np.ndarray, " N"]) -> Estimate:
