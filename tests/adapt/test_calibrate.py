@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from worldshift.adapt.calibrate import (
+    MOST_INFLATION,
     TRUST,
     CalibrationConfig,
     CalibrationError,
@@ -104,11 +105,19 @@ def test_no_model_is_trusted_to_be_exact(recording, calibrated):
     mean, log_std = sure.change(jnp.asarray(recording.obs), jnp.asarray(recording.action))
     assert float(jnp.max(log_std)) == MIN_LOG_STD
     foretold = recording._replace(next_obs=np.asarray(recording.obs + mean * sure.change_std))
-    whitening = whiten(sure, foretold)
+    whitening = whiten(sure, foretold, TRUST)
     off = 3 * TRUST * sure.change_std  # three times the least noise, in every channel
     first = (jnp.asarray(x[0]) for x in (foretold.obs, foretold.action, foretold.next_obs + off))
     error = sure.innovation(*first) @ whitening
     np.testing.assert_allclose(error, 3.0, rtol=0.05)
+
+
+def test_a_model_with_honest_noise_is_trusted_as_it_is(wobbly, recording, calibrated, monkeypatch):
+    assert calibrated[1]["inflation"] < MOST_INFLATION
+    for bound in ("TRUST", "LEAST_LEVEL", "LEAST_THRESHOLD"):
+        monkeypatch.setattr(f"worldshift.adapt.calibrate.{bound}", 1e3)
+    again, _ = calibrate(wobbly, recording, SMALL, key=jax.random.key(0))
+    assert eqx.tree_equal(calibrated[0], again)
 
 
 def test_the_whitening_makes_healthy_innovations_white(recording, calibrated):

@@ -32,10 +32,12 @@ from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
 
 TRUST = 0.02
-"""No model is taken to be more exact than this, in units of a step's change: a faultless one of a simulated mass would
-call every fault an outlier, and its own rounding a fault."""
+"""How exact a model is taken to be at most, in units of a step's change, where its noise says nothing about how far
+estimates are off: a faultless one of a simulated mass calls every fault an outlier, and its own rounding a fault."""
 LEAST_LEVEL, LEAST_THRESHOLD = 0.25, 3.0
-"""Bounds below the healthy level (1 for white noise) and the detector's threshold (1: nothing has changed) of such."""
+"""Bounds below such a body's healthy level (1 for white noise) and detector's threshold (1: nothing has changed)."""
+MOST_INFLATION = 50.0
+"""Where uncertainty would have to be inflated by more, the model's noise says nothing."""
 
 
 class Recording(NamedTuple):
@@ -91,14 +93,10 @@ def calibrate(
     train, test = _select(recording, ~held), _select(recording, held)
     model = fit_one_step(train, config, key=key, report=report)
     healthy = _select(test, ~test.excited)
-    whitening = whiten(model, healthy)
+    draft = _measure(agent, model, healthy)
+    if draft.inflation >= MOST_INFLATION:
+        draft = _measure(agent, model, healthy, exact=True)
     actions = recording.base.shape[-1]
-    one = jnp.ones(())
-    draft = Calibration(model, whitening, jnp.zeros((actions, actions + 1)), one, one, jnp.full(3, jnp.inf))
-    draft = draft._replace(healthy_level=_healthy_level(model, whitening, healthy))
-    draft = draft._replace(score_bias=_score_bias(agent, draft, healthy))
-    draft = draft._replace(inflation=_inflation(agent, draft, healthy))
-    draft = draft._replace(threshold=_threshold(agent, draft, healthy))
     states, _ = replay(FastReflex(agent, draft), healthy, healthy.base)
     settled = np.asarray(states.theta)[..., :actions]
     rms = float(np.sqrt(np.mean(settled**2)))
@@ -109,6 +107,19 @@ def calibrate(
         )
     unexplained = _unexplained(model, healthy)
     return draft, {"healthy_gain_rms": rms, "unexplained": unexplained, "inflation": float(draft.inflation)}
+
+
+def _measure(agent: Agent, model: OneStep, healthy: Recording, *, exact: bool = False) -> Calibration:
+    """All but the fit, each with what came before it; `exact`: with bounds for a model whose noise says nothing."""
+    whitening = whiten(model, healthy, TRUST if exact else 0.0)
+    actions, one = healthy.base.shape[-1], jnp.ones(())
+    draft = Calibration(model, whitening, jnp.zeros((actions, actions + 1)), one, one, jnp.full(3, jnp.inf))
+    level = _healthy_level(model, whitening, healthy)
+    draft = draft._replace(healthy_level=jnp.maximum(level, LEAST_LEVEL) if exact else level)
+    draft = draft._replace(score_bias=_score_bias(agent, draft, healthy))
+    draft = draft._replace(inflation=_inflation(agent, draft, healthy))
+    threshold = _threshold(agent, draft, healthy)
+    return draft._replace(threshold=jnp.maximum(threshold, LEAST_THRESHOLD) if exact else threshold)
 
 
 def fit_one_step(
@@ -152,14 +163,14 @@ def fit_one_step(
     return eqx.tree_at(lambda m: m.network, model, eqx.combine(network, static))
 
 
-def whiten(model: OneStep, healthy: Recording) -> Float[Array, "O O"]:
+def whiten(model: OneStep, healthy: Recording, least: float = 0.0) -> Float[Array, "O O"]:
     """Symmetric whitening of the healthy innovations; tiny directions are floored at 5 % of the mean variance, and all
-    at what `TRUST` stands for where the model says that it is exact.
+    at what an error of `least`, in units of a step's change, is in predicted standard deviations.
     """
     rows = np.clip(_innovations(model, healthy), -5, 5)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
     _, log_std = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
-    values = np.maximum(values, max(0.05 * values.mean(), (TRUST / np.exp(np.mean(log_std))) ** 2))
+    values = np.maximum(values, max(0.05 * values.mean(), (least / np.exp(np.mean(log_std))) ** 2))
     return jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, jnp.float32)
 
 
@@ -241,7 +252,7 @@ def _select(data: Recording, which: np.ndarray) -> Recording:
 def _healthy_level(model: OneStep, whitening: Float[Array, "O O"], healthy: Recording) -> Float[Array, ""]:
     """Mean squared whitened innovation, capped at ten times its median (resets and hard landings)."""
     level = jnp.mean((_innovations(model, healthy) @ whitening) ** 2, axis=-1)
-    return jnp.maximum(jnp.mean(jnp.minimum(level, 10 * jnp.median(level))), LEAST_LEVEL)
+    return jnp.mean(jnp.minimum(level, 10 * jnp.median(level)))
 
 
 def _score_bias(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, "A A1"]:
@@ -264,7 +275,7 @@ def _inflation(agent: Agent, draft: Calibration, healthy: Recording, window: int
     states, _ = replay(reflex, windows, windows.base)
     theta, cov = states.theta[:, -1], states.cov[:, -1]
     claimed = jax.vmap(lambda t, c: t @ jnp.linalg.solve(c, t))(theta, cov) / theta.shape[-1]
-    return jnp.clip(jnp.mean(jnp.minimum(claimed, 10 * jnp.median(claimed))), 1.0, 50.0)
+    return jnp.clip(jnp.mean(jnp.minimum(claimed, 10 * jnp.median(claimed))), 1.0, MOST_INFLATION)
 
 
 def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Array, " 3"]:
@@ -274,7 +285,7 @@ def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Ar
         reflex = FastReflex(agent, draft, FastReflexConfig(structure=structure))
         states, _ = replay(reflex, healthy, healthy.base)
         level = jax.vmap(jax.vmap(detection_level))(states.evidence, states.information)
-        return jnp.maximum(jnp.quantile(level[:, 20:], 0.999), LEAST_THRESHOLD)
+        return jnp.quantile(level[:, 20:], 0.999)
 
     return jnp.stack([quantile(structure) for structure in STRUCTURES])
 
