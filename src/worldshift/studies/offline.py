@@ -57,7 +57,16 @@ class Case:
     updates: int | None = None
     """Where they are not the study's."""
     recordings: int = 1
-    """Equal parts of the data: the first as above, every further one by what was adapted to those before it."""
+    """Parts of the data: the first as above, every further one by what was adapted to those before it."""
+    first: int | None = None
+    """Transitions of the first part, where the parts are not equal; the others share the rest."""
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Transitions of each part."""
+        first = self.first or self.transitions // self.recordings
+        rest = (self.transitions - first) // max(self.recordings - 1, 1)
+        return (first,) + (rest,) * (self.recordings - 1)
 
 
 @dataclass(frozen=True)
@@ -101,6 +110,7 @@ class OfflineStudy(Study):
             replace(
                 case,
                 transitions=min(case.transitions, 2000),
+                first=case.first and 1000,
                 updates=None,
                 config=case.config and replace(case.config, lead=min(case.config.lead, 10)),
             )
@@ -210,15 +220,15 @@ class OfflineStudy(Study):
         """The curve of each seed; on a GPU all seeds side by side, on a CPU one after another."""
         together = jax.default_backend() != "cpu"
         curves: list[list[dict[str, float]]] = []
-        part, updates = case.transitions // case.recordings, case.updates or self.updates
+        (part, *further), updates = case.parts, case.updates or self.updates
         for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
             past = len(curves) * updates
             data = [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group]
-            for turn in range(1, case.recordings):
-                first = adapt_seeds(source, data, config, updates=max(updates // 2, config.lead + 1), seeds=group)
+            for turn, count in enumerate(further, 1):
+                so_far = adapt_seeds(source, data, config, updates=max(updates // 2, config.lead + 1), seeds=group)
                 data = [
-                    had + own_data(pair, each.agent, seed + 10_000 * turn, part, case.length)
-                    for had, each, seed in zip(data, first, group, strict=True)
+                    had + own_data(pair, each.agent, seed + 10_000 * turn, count, case.length)
+                    for had, each, seed in zip(data, so_far, group, strict=True)
                 ]
             found = adapt_seeds(
                 source,
@@ -235,8 +245,8 @@ class OfflineStudy(Study):
 
 
 def _said(case: Case) -> dict[str, Any]:
-    """A case as JSON values, without the updates that are the study's own."""
-    return {k: v for k, v in asdict(case).items() if k != "updates" or v is not None}
+    """A case as JSON values, without what is as the study or the other numbers have it."""
+    return {k: v for k, v in asdict(case).items() if k not in ("updates", "first") or v is not None}
 
 
 def pair_of_agent(agent: str) -> Pair:

@@ -78,6 +78,7 @@ OFFLINE_STUDIES = (
             Case("residual, half of 4,000 its own", _ONE, transitions=4_000, recordings=2),
             Case("residual, three quarters of 40,000 its own", _ONE, recordings=4),
             Case("residual, three quarters of 4,000 its own", _ONE, transitions=4_000, recordings=4),
+            Case("residual, half of 4,000 its own in two turns", _ONE, transitions=4_000, recordings=3, first=2_000),
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (4_000, 1_000)
