@@ -30,6 +30,7 @@ from worldshift.adapt.fast_reflex import (
 )
 from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
+from worldshift.nn import MLP
 
 TRUST = 0.02
 """How exact a model is taken to be at most, in units of a step's change, where its noise says nothing about how far
@@ -75,10 +76,14 @@ def calibrate(
     recording: Recording,
     config: CalibrationConfig = CalibrationConfig(),
     *,
+    encoder: MLP | None = None,
     key: PRNGKeyArray,
     report: Callable[[int], None] | None = None,
 ) -> tuple[Calibration, dict[str, float]]:
     """Fits and measures everything that a fast reflex needs to know about the healthy body.
+
+    Arguments:
+        encoder: errors are measured in its latent; by default in the observation itself.
 
     Returns:
         The calibration, and what was measured: the model's unexplained share, the rms gain error on the healthy body.
@@ -91,7 +96,7 @@ def calibrate(
         raise ValueError("the recording of the healthy body holds NaN or infinity; record it again.")
     held = _held_out(recording, config.held_out)
     train, test = _select(recording, ~held), _select(recording, held)
-    model = fit_one_step(train, config, key=key, report=report)
+    model = fit_one_step(train, config, encoder=encoder, key=key, report=report)
     healthy = _select(test, ~test.excited)
     draft = _measure(agent, model, healthy)
     if draft.inflation >= MOST_INFLATION:
@@ -123,13 +128,20 @@ def _measure(agent: Agent, model: OneStep, healthy: Recording, *, exact: bool = 
 
 
 def fit_one_step(
-    data: Recording, config: CalibrationConfig, *, key: PRNGKeyArray, report: Callable[[int], None] | None = None
+    data: Recording,
+    config: CalibrationConfig,
+    *,
+    encoder: MLP | None = None,
+    key: PRNGKeyArray,
+    report: Callable[[int], None] | None = None,
 ) -> OneStep:
     """Fits mean and noise of the one-step model by a likelihood whose weights do not drown rare easy steps."""
     keep = np.asarray(data.valid).astype(bool)
     obs, action, next_obs = (jnp.asarray(np.asarray(x)[keep]) for x in (data.obs, data.action, data.next_obs))
     k_model, k_fit = jax.random.split(key)
-    model = OneStep(obs, next_obs - obs, action.shape[-1], width=config.width, key=k_model)
+    if encoder is not None:
+        obs, next_obs = encoder(obs), encoder(next_obs)
+    model = OneStep(obs, next_obs - obs, action.shape[-1], width=config.width, encoder=encoder, key=k_model)
     optimiser = optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.adam(optax.cosine_decay_schedule(config.learning_rate, config.updates)),
@@ -163,13 +175,13 @@ def fit_one_step(
     return eqx.tree_at(lambda m: m.network, model, eqx.combine(network, static))
 
 
-def whiten(model: OneStep, healthy: Recording, least: float = 0.0) -> Float[Array, "O O"]:
+def whiten(model: OneStep, healthy: Recording, least: float = 0.0) -> Float[Array, "S S"]:
     """Symmetric whitening of the healthy innovations; tiny directions are floored at 5 % of the mean variance, and all
     at what an error of `least`, in units of a step's change, is in predicted standard deviations.
     """
     rows = np.clip(_innovations(model, healthy), -5, 5)
     values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(rows.T)))
-    _, log_std = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
+    _, log_std = _predicted(model, jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
     values = np.maximum(values, max(0.05 * values.mean(), (least / np.exp(np.mean(log_std))) ** 2))
     return jnp.asarray((vectors / np.sqrt(values)) @ vectors.T, jnp.float32)
 
@@ -230,9 +242,14 @@ def load_calibration(path: str | os.PathLike[str]) -> Calibration:
 
 
 def _innovations(model: OneStep, data: Recording) -> np.ndarray:
-    """Normalised innovations of all valid steps, (steps, O)."""
+    """Normalised innovations of all valid steps, (steps, S)."""
     rows = (jnp.asarray(x) for x in (data.obs, data.action, data.next_obs))
     return np.asarray(eqx.filter_jit(model.innovation)(*rows))[np.asarray(data.valid).astype(bool)]
+
+
+@eqx.filter_jit
+def _predicted(model: OneStep, obs: Array, action: Array) -> tuple[Float[Array, "N T S"], Float[Array, "N T S"]]:
+    return model.change(model.see(obs), action)
 
 
 def _held_out(data: Recording, share: float) -> np.ndarray:
@@ -249,7 +266,7 @@ def _select(data: Recording, which: np.ndarray) -> Recording:
     return Recording(*(np.asarray(x)[which] for x in data))
 
 
-def _healthy_level(model: OneStep, whitening: Float[Array, "O O"], healthy: Recording) -> Float[Array, ""]:
+def _healthy_level(model: OneStep, whitening: Float[Array, "S S"], healthy: Recording) -> Float[Array, ""]:
     """Mean squared whitened innovation, capped at ten times its median (resets and hard landings)."""
     level = jnp.mean((_innovations(model, healthy) @ whitening) ** 2, axis=-1)
     return jnp.mean(jnp.minimum(level, 10 * jnp.median(level)))
@@ -291,6 +308,6 @@ def _threshold(agent: Agent, draft: Calibration, healthy: Recording) -> Float[Ar
 
 
 def _unexplained(model: OneStep, healthy: Recording) -> float:
-    mean, _ = eqx.filter_jit(model.change)(jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
-    error = ((healthy.next_obs - healthy.obs) / model.change_std - mean) ** 2
+    mean, _ = _predicted(model, jnp.asarray(healthy.obs), jnp.asarray(healthy.action))
+    error = (model.happened(jnp.asarray(healthy.obs), jnp.asarray(healthy.next_obs)) - mean) ** 2
     return float(jnp.mean(jnp.asarray(error)[np.asarray(healthy.valid).astype(bool)]))

@@ -57,7 +57,7 @@ class Calibration(NamedTuple):
     """What minutes on the healthy body taught; stored with the agent."""
 
     model: OneStep
-    whitening: Float[Array, "O O"]
+    whitening: Float[Array, "S S"]
     """Turns innovations of the healthy body into white noise of unit variance."""
     score_bias: Float[Array, "A A1"]
     """Mean score of the healthy body with respect to each entry of [M, d]."""
@@ -70,13 +70,13 @@ class Calibration(NamedTuple):
 
     def against(
         self, transition: Transition, action: Float[Array, " A"]
-    ) -> tuple[Float[Array, " O"], Float[Array, "O A"]]:
+    ) -> tuple[Float[Array, " S"], Float[Array, "S A"]]:
         """What happened less what `action` should have led to, whitened; and how the prediction follows the action,
         in units of the model's own standard deviation (to be whitened still).
         """
         predicted, pull, log_std = self.model.linearise(transition.obs, action)
         scale = jnp.exp(-log_std)
-        happened = (transition.next_obs - transition.obs) / self.model.change_std
+        happened = self.model.happened(transition.obs, transition.next_obs)
         return self.whitening @ ((happened - predicted) * scale), scale[:, None] * pull
 
 
@@ -204,7 +204,7 @@ class FastReflex(eqx.Module):
 
     def _linearise(
         self, transition: Transition, effective: Float[Array, " A"]
-    ) -> tuple[Float[Array, " O"], Float[Array, "O P"]]:
+    ) -> tuple[Float[Array, " S"], Float[Array, "S P"]]:
         """Whitened tracking error at the estimated effective action, and its derivative in the parameters."""
         innovation, pull = self.calibration.against(transition, effective)
         rows, columns = self.entries()
@@ -223,7 +223,7 @@ class FastReflex(eqx.Module):
         return evidence, seen, self.config.detector & rested & (level > threshold)
 
     def _explain(
-        self, state: FastReflexState, transition: Transition, innovation: Float[Array, " O"]
+        self, state: FastReflexState, transition: Transition, innovation: Float[Array, " S"]
     ) -> Float[Array, " 2"]:
         """Adds this step to the account of what "nothing is wrong" leaves unexplained, and what the estimate does."""
         model, whitening = self.calibration.model, self.calibration.whitening
@@ -256,7 +256,7 @@ class FastReflex(eqx.Module):
         return theta.at[:n].set(jnp.clip(theta[:n], low - 1, high - 1)).at[n:].set(jnp.clip(theta[n:], -0.5, 0.5))
 
     def _telemetry(
-        self, state: FastReflexState, transition: Transition, innovation: Float[Array, " O"], usable: Bool[Array, ""]
+        self, state: FastReflexState, transition: Transition, innovation: Float[Array, " S"], usable: Bool[Array, ""]
     ) -> Telemetry:
         n, command = self.agent.model.action_dim, transition.command
         return quiet(n)._replace(
@@ -276,7 +276,7 @@ def detection_level(evidence: Float[Array, " P"], information: Float[Array, "P P
     return evidence @ jnp.linalg.solve(information + ridge * jnp.eye(len(evidence)), evidence) / len(evidence)
 
 
-def _posterior(cov: Float[Array, "P P"], design: Float[Array, "O P"], noise: Float[Array, ""]) -> Float[Array, "P P"]:
+def _posterior(cov: Float[Array, "P P"], design: Float[Array, "S P"], noise: Float[Array, ""]) -> Float[Array, "P P"]:
     """Covariance after a measurement with white noise of variance `noise`."""
     projected = design @ cov
     innovation_cov = projected @ design.T + noise * jnp.eye(len(design))

@@ -12,11 +12,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
 from worldshift.agents.agent import Agent
 from worldshift.models.latent import WorldModel
+from worldshift.models.onestep import InSteps
 
 
 @dataclass(frozen=True)
@@ -92,10 +93,12 @@ class ReflexState(NamedTuple):
     latents: Float[Array, "T1 Z"]
     bases: Float[Array, "T A"]
     steps: Int[Array, ""]
+    seen: Float[Array, "T1 S"] | None
+    """The episode so far where errors are measured, if that is not in the agent's latent."""
 
 
 def action_gradient(
-    model: WorldModel,
+    model: WorldModel | InSteps,
     latents: Float[Array, "T1 Z"],
     bases: Float[Array, "T A"],
     steps: Int[Array, ""] | int,
@@ -127,6 +130,8 @@ class Reflex(eqx.Module):
     agent: Agent
     episode_steps: int = eqx.field(static=True)
     config: ReflexConfig = eqx.field(static=True, default=ReflexConfig())
+    reference: InSteps | None = None
+    """Errors are measured against its predictions; by default against those of the agent's own world model."""
 
     def _adam(self) -> optax.GradientTransformation:
         return optax.adam(self.config.learning_rate, eps=self.config.epsilon)
@@ -146,6 +151,7 @@ class Reflex(eqx.Module):
             jnp.zeros((steps + 1, model.latent_dim)),
             jnp.zeros((steps, model.action_dim)),
             jnp.zeros((), jnp.int32),
+            None if self.reference is None else jnp.zeros((steps + 1, self.reference.latent_dim)),
         )
 
     def act(self, state: ReflexState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, ReflexState]:
@@ -166,6 +172,7 @@ class Reflex(eqx.Module):
             latents=keep(state.latents.at[t].set(z).at[t + 1].set(next_z), state.latents),
             bases=keep(state.bases.at[t].set(transition.command.base), state.bases),
             steps=keep(t + 1, t),
+            seen=self._see(state, transition, usable),
         )
         if self.config.every is not None:
             state = self._learn_on_the_way(state, self.config.every)
@@ -180,8 +187,15 @@ class Reflex(eqx.Module):
     def finish(self, state: ReflexState) -> ReflexState:
         """The episode's one Adam step (RWM eq. 4)."""
         if self.config.every is None:
-            state = self._learn(state, state.latents, state.bases, state.steps)
+            state = self._learn(state, state.latents, state.seen, state.bases, state.steps)
         return state._replace(memory=jnp.zeros_like(state.memory), steps=jnp.zeros_like(state.steps))
+
+    def _see(self, state: ReflexState, transition: Transition, usable: Bool[Array, ""]) -> Float[Array, "T1 S"] | None:
+        """Remembers the step where errors are measured."""
+        if self.reference is None or state.seen is None:
+            return None
+        here, there = self.reference.encode(transition.obs), self.reference.encode(transition.next_obs)
+        return jnp.where(usable, state.seen.at[state.steps].set(here).at[state.steps + 1].set(there), state.seen)
 
     def _correct(self, controller: PyTree, z: Float[Array, "*B Z"], base: Float[Array, "*B A"]) -> Float[Array, "*B A"]:
         if self.config.sees == "latent":
@@ -192,20 +206,27 @@ class Reflex(eqx.Module):
         """An Adam step on the last window, where it is time for one."""
         window = min(self.config.window, self.episode_steps)
         begin = jnp.maximum(state.steps - window, 0)
-        latents = jax.lax.dynamic_slice_in_dim(state.latents, begin, window + 1)
-        bases = jax.lax.dynamic_slice_in_dim(state.bases, begin, window)
-        learned = self._learn(state, latents, bases, jnp.minimum(state.steps, window))
+        stretch = lambda x, length: jax.lax.dynamic_slice_in_dim(x, begin, length)  # noqa: E731
+        latents, bases = stretch(state.latents, window + 1), stretch(state.bases, window)
+        seen = None if state.seen is None else stretch(state.seen, window + 1)
+        learned = self._learn(state, latents, seen, bases, jnp.minimum(state.steps, window))
         due = (state.steps > 0) & (state.steps % every == 0)
         return jax.tree.map(lambda n, o: jnp.where(due, n, o), learned, state)
 
     def _learn(
-        self, state: ReflexState, latents: Float[Array, "T1 Z"], bases: Float[Array, "T A"], steps: Int[Array, ""]
+        self,
+        state: ReflexState,
+        latents: Float[Array, "T1 Z"],
+        seen: Float[Array, "T1 S"] | None,
+        bases: Float[Array, "T A"],
+        steps: Int[Array, ""],
     ) -> ReflexState:
         """One Adam step of the controller against the negated gradient of the base actions."""
-        config, model = self.config, self.agent.model
-        _, gradient = action_gradient(model, latents, bases, steps, config.horizon, config.rho)
+        config, model = self.config, self.reference or self.agent.model
+        felt = latents if seen is None else seen
+        _, gradient = action_gradient(model, felt, bases, steps, config.horizon, config.rho)
         if config.ridge is not None:
-            gradient = precondition(model, latents[:-1], bases, gradient, config.ridge)
+            gradient = precondition(model, felt[:-1], bases, gradient, config.ridge)
 
         def surrogate(controller: PyTree) -> Float[Array, ""]:
             correction = self._correct(controller, latents[:-1], bases)
@@ -222,7 +243,7 @@ class Reflex(eqx.Module):
 
 
 def precondition(
-    model: WorldModel,
+    model: WorldModel | InSteps,
     latents: Float[Array, "T Z"],
     bases: Float[Array, "T A"],
     gradient: Float[Array, "T A"],

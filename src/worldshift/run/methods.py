@@ -22,8 +22,10 @@ from worldshift.adapt.reflex import PUBLISHED, Reflex, ReflexConfig
 from worldshift.agents.agent import Agent, Memory, Observations
 from worldshift.agents.mppi import PlannerConfig
 from worldshift.agents.tdmpc2 import LearnerConfig
+from worldshift.models.onestep import InSteps
 from worldshift.run.collect import healthy_replay
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
+from worldshift.run.spaces import SPACES, calibrated_in
 from worldshift.shifts import ActuatorGain, Schedule, Shift, Uniform
 from worldshift.zoo import Shipped
 
@@ -44,6 +46,8 @@ FAST = {
     "fast, cautious": FastReflexConfig(caution=2.0),
 }
 """The fast reflex as it is by default, and with one thing changed."""
+SPACED = {f"{mode}, {space}": (mode, space) for mode in ("paper", "fast") for space in SPACES}
+"""Either reflex, with errors measured elsewhere; "fast, raw observation" is the fast reflex calibrated once more."""
 PLANNED = ", planner"
 """Ending of methods whose base actions are planned."""
 PLANNER = PlannerConfig(iterations=3, samples=128, elites=16)
@@ -63,6 +67,7 @@ METHODS = {
     "oracle": "knows the actuators and undoes the fault within the authority limit",
 }
 METHODS |= {name: about for name, (about, _) in VARIANTS.items()}
+METHODS |= {name: f"{METHODS[mode]}; errors in {SPACES[space]}" for name, (mode, space) in SPACED.items()}
 METHODS |= {m + PLANNED: f"{METHODS[m]}; base actions by MPPI" for m in ("nominal", "frozen", "fast", "oracle")}
 
 Watch = Callable[[int, list[gymnasium.Env], Command], None]
@@ -94,6 +99,12 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         return Frozen(agent)
     if method == "oracle":
         return Oracle(agent)
+    if method in SPACED:
+        mode, space = SPACED[method]
+        calibration = calibrated_in(space, shipped.path)
+        if mode == "fast":
+            return FastReflex(agent, calibration)
+        return Reflex(agent, protocol.episode_steps, reference=InSteps(calibration.model))
     if method in FAST:
         return FastReflex(agent, shipped.calibrated(), FAST[method])
     if method == "l1":
@@ -172,6 +183,11 @@ def compare(
         )
         ms[method] = control_step_ms(adapter, shipped.agent.model.obs_dim)
     return Comparison(rows, ms, seconds_per_step(protocol.task))
+
+
+def is_costly(method: str) -> bool:
+    """Whether a method takes minutes before its first step, or trains at each of them."""
+    return method in SPACED or method.startswith("finetune")
 
 
 def episode_steps(shipped: Shipped) -> int:

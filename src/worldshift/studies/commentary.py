@@ -42,6 +42,11 @@ COMMENTARY = {
         "What is published is one of several ways to follow the same error. Each line changes one thing, nothing else.",
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
+    "latents": Commentary(
+        "All but the first two refit one network on the same healthy steps and differ in what it sees: a latent that "
+        "was trained to predict, one that never was, or the observation.",
+        "RWM measures errors in the agent's latent and leaves open whether another would do.",
+    ),
     "point-mass": Commentary(
         "A turn mixes two motors. Gains cannot say that, and a reflex that estimates gains alone does harm here. With "
         "a full matrix the second episode is straight again; when the turning ends, the next one bends the other way.",

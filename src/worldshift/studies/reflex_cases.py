@@ -6,7 +6,7 @@ Fault numbers start at 1000: none of them was ever used to tune anything.
 import math
 from collections.abc import Callable, Sequence
 
-from worldshift.run.methods import GAINS, PLANNED, VARIANTS
+from worldshift.run.methods import GAINS, PLANNED, SPACED, VARIANTS
 from worldshift.run.protocol import Protocol
 from worldshift.shifts import (
     ActionBias,
@@ -166,6 +166,16 @@ REFLEX_STUDIES = (
         GAINS,
         faults=tuple(range(FIRST_FAULT + 700, FIRST_FAULT + 710)),
         seeds=(2700,),
+    ),
+    LivesStudy(
+        "latents",
+        "where errors are measured: the agent's latent, that of an untrained encoder, or the observation itself",
+        WALKERS[1:2],
+        ("nominal", "frozen", "paper", "fast", *SPACED, "oracle"),
+        Protocol(nominal=400, on=10_000, off=0, episode_steps=200, offset=0, block=200),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 1100, FIRST_FAULT + 1106)),
+        seeds=(3100,),
     ),
     LivesStudy(
         "finetune",
