@@ -13,6 +13,7 @@ import pytest
 
 from worldshift import checkpoint
 from worldshift.checkpoint import CheckpointError
+from worldshift.provenance import origin
 
 
 class Net(eqx.Module):
@@ -186,6 +187,12 @@ def test_provenance_is_recorded_without_paths_of_the_machine(tmp_path):
     provenance = checkpoint.read_manifest(tmp_path / "c").provenance
     assert provenance["task"] == "walker-walk" and provenance["created"].endswith("+00:00")
     assert not provenance["command"].startswith("/")
+
+
+@pytest.mark.parametrize("out", [["--out", "/home/me/rows"], ["--out=/home/me/rows"], []])
+def test_a_recorded_command_does_not_say_where_it_wrote(monkeypatch, out):
+    monkeypatch.setattr(sys, "argv", ["/bin/worldshift", "study", "drift", *out, "--methods", "fast, coupled"])
+    assert origin()["command"] == "worldshift study drift --methods 'fast, coupled'"
 
 
 def test_every_damaged_byte_and_every_truncation_is_noticed(tmp_path):

@@ -37,6 +37,7 @@ FLOORS = {
     "maths": 0,
     "checkpoint": 0,
     "provenance": 0,
+    "files": 0,
 }
 # ... except through these doors.
 DOORS = {

@@ -1,9 +1,9 @@
 """The README's results, written from committed rows between two markers, so that no number there is typed by hand."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from worldshift.files import write_text
 from worldshift.report.page import TALL
 from worldshift.studies.contract import Evidence
 
@@ -22,9 +22,7 @@ def rewrite(path: Path, studies: Sequence[Evidence]) -> None:
     if not begin or not end:
         raise ValueError(f"{path} has no place for results: put the lines {BEGIN} and {END} where they belong.")
     parts = [section(each) for each in studies]
-    beside = path.with_name(path.name + ".tmp")
-    beside.write_text("\n\n".join([head + BEGIN, *parts, END + tail]), encoding="utf-8")
-    os.replace(beside, path)
+    write_text(path, "\n\n".join([head + BEGIN, *parts, END + tail]))
 
 
 def section(evidence: Evidence) -> str:

@@ -1,6 +1,5 @@
 """`worldshift report`: one self-contained HTML page of all the evidence, drawn from the committed rows."""
 
-import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 import tyro
 
 from worldshift.cli.shared import emit, progress, say
+from worldshift.files import write_text
 from worldshift.provenance import origin
 from worldshift.report.grid import Grid, interval
 from worldshift.report.page import Section, page
@@ -51,10 +51,7 @@ class Verb:
             made = origin()
             lead = f"{LEAD} Written by worldshift {made['worldshift']}, {made['created'][:10]}."
             text = page("worldshift: the evidence", lead, sections)
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        beside = self.out.with_name(f".{self.out.name}.tmp")
-        beside.write_text(text, encoding="utf-8")
-        os.replace(beside, self.out)
+        write_text(self.out, text)
         if self.json:
             emit({"file": str(self.out), "studies": [s.name for s in sections], "bytes": len(text.encode())})
         else:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from worldshift.files import replacing
+
 
 @dataclass(frozen=True)
 class Look:
@@ -302,9 +304,7 @@ def _legend(axes: np.ndarray) -> tuple[list, list[str]]:
 
 def save(figure, path: str | os.PathLike[str]) -> None:
     """Writes a figure atomically."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.tmp")
-    # No software and no date in the file: the same rows give the same bytes.
-    figure.savefig(beside, dpi=150, format=target.suffix.removeprefix(".") or "png", metadata={"Software": None})
-    os.replace(beside, target)
+    kind = Path(path).suffix.removeprefix(".") or "png"
+    with replacing(path) as beside:
+        # No software and no date in the file: the same rows give the same bytes.
+        figure.savefig(beside, dpi=150, format=kind, metadata={"Software": None})

@@ -21,6 +21,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageColor, ImageDraw, ImageFont
 
+from worldshift.files import replacing
 from worldshift.report.camera import DIRECTIONS, Plane, View, drawn_geoms, floor_plane, outline, view_of
 
 __all__ = ["Frame", "View", "film_strip", "frame", "gif", "view_of"]
@@ -287,12 +288,8 @@ def _write(path: str | os.PathLike[str], save: Callable[[Path], None]) -> None:
         raise ValueError(f"The folder {target.parent} does not exist: create it before writing {target.name}.")
     if target.is_dir():
         raise ValueError(f"{target} is a folder: name the file to write.")
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
+    with replacing(target) as beside:
         save(beside)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _round_length(length: float) -> float:

@@ -1,9 +1,10 @@
 """The log of a training run: one JSON object a line, cut back to what was saved before a run goes on."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from worldshift.files import write_text
 
 
 class Journal:
@@ -31,9 +32,7 @@ class Journal:
     def cut(self, clock: int) -> list[dict[str, Any]]:
         """Drops the rows after `clock`, which are going to be lived again; returns those that stay."""
         kept = [row for row in self.rows() if row[self._clock] <= clock]
-        beside = self.path.with_suffix(".jsonl.tmp")
-        beside.write_text("".join(json.dumps(row) + "\n" for row in kept))
-        os.replace(beside, self.path)
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         return kept
 
     def clear(self) -> None:

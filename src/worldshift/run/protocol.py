@@ -23,6 +23,7 @@ from gymnasium.spaces import flatdim
 from worldshift import envs
 from worldshift.adapt.bounds import Oracle
 from worldshift.adapt.contract import Command, OnlineAdapter, Telemetry, Transition
+from worldshift.files import write_text
 from worldshift.shifts import Schedule, Shift, Shifted, StepOnOff
 
 
@@ -249,12 +250,8 @@ def rounded(values: Sequence[float] | np.ndarray, digits: int = 5) -> list[float
 
 def write_rows(path: str | os.PathLike[str], header: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
     """Writes a study's raw rows as JSON lines, atomically: first the header (protocol, provenance), then the rows."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     lines = [json.dumps(x, separators=(",", ":"), allow_nan=False) for x in ({"header": header}, *rows)]
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n")
-    os.replace(temporary, path)
+    write_text(path, "\n".join(lines) + "\n")
 
 
 def read_rows(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -16,6 +16,7 @@ from worldshift.adapt.calibrate import load_calibration
 from worldshift.adapt.fast_reflex import Calibration
 from worldshift.agents.agent import Agent, load_agent
 from worldshift.agents.draw_agent import DrawAgent, load_draw
+from worldshift.files import write_text
 
 ROOT = Path(__file__).parent
 
@@ -173,8 +174,5 @@ def card_of(agent: Path, evaluation: dict[str, Any]) -> dict[str, Any]:
 def write_card(agent: Path, evaluation: dict[str, Any]) -> Path:
     """Writes the card beside the agent whose checkpoint is `agent`; returns where."""
     path = beside(agent, "card.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".json.tmp")
-    temporary.write_text(json.dumps(card_of(agent, evaluation), indent=1, allow_nan=False) + "\n")
-    os.replace(temporary, path)
+    write_text(path, json.dumps(card_of(agent, evaluation), indent=1, allow_nan=False) + "\n")
     return path
