@@ -104,3 +104,20 @@ def test_anything_non_finite_leaves_everything_alone(fast, pushed, observe, bad,
     assert eqx.tree_equal(across, state), "across a reset nothing is learned"
     command, _ = adapter.act(state, obs.at[1].set(bad), jax.random.key(0))
     assert np.isfinite(command.action).all() and np.abs(command.action).max() <= 2.0
+
+
+@pytest.mark.parametrize("where", ["body", "noise", "sensor"])
+def test_only_errors_that_actions_reach_are_learned_from(fast, observe, where):
+    """Three of the plant's six directions are pushed by actions; errors of sensors are in all, or in the others."""
+    adapter, zero, push = LayeredReflex(fast), jnp.zeros(()), fast.calibration.model.push
+    rng, state = np.random.default_rng(0), adapter.init(jax.random.key(0))
+    others = np.linalg.svd(np.asarray(push))[2][3:].T
+    for _ in range(150):
+        pushed, noise = 0.1 * rng.normal(size=3) @ np.asarray(push), 0.1 * rng.normal(size=6)
+        error = {"body": 10 * pushed, "noise": noise, "sensor": others @ (0.1 * rng.normal(size=3))}[where]
+        action, obs = (jnp.asarray(rng.uniform(-1, 1, n), jnp.float32) for n in (3, 6))
+        after = obs + action @ push + jnp.asarray(error, jnp.float32)
+        state, _ = observe(state, Transition(obs, Command(action, action), after, zero < 1, zero, zero > 1))
+    assert adapter.openness(state) == (1.0 if where == "body" else 0.0)
+    silent = not np.any(np.asarray(state.controller.weights[-1]))
+    assert silent == (where != "body")

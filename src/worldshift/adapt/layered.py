@@ -3,7 +3,8 @@
 The base target a0 becomes a0 + c(z), with RWM's controller network c (arXiv 2505.15589, eq. 2-4), and the fast reflex
 undoes its estimated gains for that target. Deviations: the tracking error is the calibrated one-step model's instead of
 F's, each remembered step is asked what its error would have been under today's c (so that old steps stay good and many
-Adam steps fit into seconds), and nothing is learned or sent while the fast estimate explains all that happens.
+Adam steps fit into seconds), and nothing is learned or sent while the fast estimate explains all that happens, or while
+the error lies where no action reaches, as sensors' do.
 """
 
 from dataclasses import dataclass
@@ -38,7 +39,10 @@ class LayeredConfig:
     gate: tuple[float, float] = (0.8, 1.2)
     """Excess error left unexplained, in healthy levels, between which the correction is faded in."""
     span: int = 100
-    """Agent steps over which that excess is averaged."""
+    """Agent steps over which that excess, and its reach, are averaged."""
+    reach: tuple[float, float] = (0.18, 0.23)
+    """Share of the error that lies where actions reach, 0 by chance and 1 if all of it does, between which the
+    correction is faded in: an error elsewhere is one of sensors, and no action takes it away."""
 
 
 CAP = 4.0
@@ -69,6 +73,8 @@ class LayeredState(NamedTuple):
     memory: Memory
     count: Int[Array, ""]
     excess: Float[Array, ""]
+    reach: Float[Array, " 3"]
+    """Averages of the squared error, of that where actions reach, and of what would be there by chance."""
     sent: Float[Array, " A"]
     """The correction in the latest target."""
     key: PRNGKeyArray
@@ -100,6 +106,7 @@ class LayeredReflex(eqx.Module):
             ),
             jnp.zeros((), jnp.int32),
             jnp.zeros(()),
+            jnp.zeros(3),
             jnp.zeros(actions),
             key,
         )
@@ -120,10 +127,11 @@ class LayeredReflex(eqx.Module):
         excess = jnp.minimum(state.excess + (step - state.excess) / config.span, CEILING)
         latent = self.fast.agent.model.encode(transition.obs)
         slope, curvature = self._quadratic(transition)
+        reach = state.reach + (self._reach(state, transition) - state.reach) / config.span
         row = Memory(latent, state.sent, slope, curvature)
         memory = jax.tree.map(lambda ring, new: ring.at[state.count % config.window].set(new), state.memory, row)
-        usable = transition.valid & finite(*row, excess)
-        new = state._replace(memory=memory, count=state.count + 1, excess=excess)
+        usable = transition.valid & finite(*row, excess, reach)
+        new = state._replace(memory=memory, count=state.count + 1, excess=excess, reach=reach)
         return _pick(usable, self._learn(new), state)._replace(fast=fast), telemetry
 
     def finish(self, state: LayeredState) -> LayeredState:
@@ -131,12 +139,30 @@ class LayeredReflex(eqx.Module):
         return state._replace(fast=self.fast.finish(state.fast))
 
     def openness(self, state: LayeredState) -> Float[Array, ""]:
-        """Share of the network's correction that is sent; 0 while the fast estimate explains what happens."""
-        low, high = self.config.gate
-        return jnp.clip((state.excess - low) / (high - low), 0.0, 1.0)
+        """Share of the network's correction that is sent; 0 while the fast estimate explains what happens, and where no
+        action would take the error away.
+        """
+        rise = lambda x, low, high: jnp.clip((x - low) / (high - low), 0.0, 1.0)  # noqa: E731
+        square, reached, by_chance = state.reach
+        share = (reached - by_chance) / jnp.maximum(square - by_chance, 1e-6)
+        return rise(state.excess, *self.config.gate) * rise(share, *self.config.reach)
 
     def _correction(self, controller: PyTree, latent: Float[Array, "*B Z"]) -> Float[Array, "*B A"]:
         return jnp.clip(controller(latent), -self.config.limit, self.config.limit)
+
+    def _reach(self, state: LayeredState, transition: Transition) -> Float[Array, " 3"]:
+        """Squared error of this step that the fast estimate leaves, the part that the best action would have taken off,
+        and what that would be of as large an error in any direction.
+        """
+        matrix, offset = self.fast.action_map(state.fast.theta)
+        error, pull = self.fast.calibration.against(transition, matrix @ transition.command.action + offset)
+        design = self.fast.calibration.whitening @ pull
+        gram, score = design.T @ design, design.T @ error
+        best = jnp.linalg.solve(gram + jnp.eye(len(gram)), jnp.column_stack([gram, score]))
+        square, cap = jnp.mean(error**2), CAP * self.fast.calibration.healthy_level
+        weight = jnp.minimum(1.0, cap / jnp.maximum(square, 1e-6))
+        shares = jnp.stack([square, score @ best[:, -1] / len(error), square * jnp.trace(best[:, :-1]) / len(error)])
+        return weight * shares
 
     def _quadratic(self, transition: Transition) -> tuple[Float[Array, " A"], Float[Array, "A A"]]:
         """Gradient and curvature, in the effective action, of half the whitened squared error against a0's effect."""
