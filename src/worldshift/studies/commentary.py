@@ -62,11 +62,6 @@ COMMENTARY = {
         "the reward comes back, but the gains are found badly. Calibrate an agent as it is going to act.",
         "RWM plans on the humanoid alone, and compares nothing with and without.",
     ),
-    "unmatched": Commentary(
-        "Where no map of the actions undoes the change, estimating gains alone recovers little. A small network on top "
-        "of it, which learns only while error is left unexplained, recovers much of it.",
-        "Not in the paper, which tests gains only and names this as its limit.",
-    ),
     "mechanism": Commentary(
         "The reference is where the model says that the base action should lead. What happens instead is the error, "
         "and the correction moves until the motor does what the base action asked for.",
@@ -92,7 +87,8 @@ COMMENTARY = {
     ),
     "beyond-gains": Commentary(
         "What actions can undo is undone; for the rest it matters that the reflex notices. The table says where each "
-        "reflex loses against the frozen agent, which is where not to trust it.",
+        "reflex loses against the frozen agent, which is where not to trust it. Where no map of the actions undoes the "
+        "change, a small network on top, which learns only while error is left that actions reach, recovers much of it.",
         "Not in the paper: morphology, environment and sensors are named as untested.",
     ),
     "offline-methods": Commentary(

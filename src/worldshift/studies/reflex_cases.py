@@ -33,7 +33,6 @@ from worldshift.shifts import (
 )
 from worldshift.studies.agents import AgentStudy
 from worldshift.studies.cycles import CyclesStudy
-from worldshift.studies.kinds import KindsStudy
 from worldshift.studies.levels import Level
 from worldshift.studies.lives import LivesStudy
 from worldshift.studies.magnitude import MagnitudeStudy
@@ -43,17 +42,6 @@ from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
 FIRST_FAULT = 1000
-UNMATCHED = (
-    ("body mass x 1.5", BodyMass(scale=1.5)),
-    ("legs 25 % longer", LimbLength(bodies=("right_leg", "left_leg"), scale=1.25)),
-    ("gravity x 1.4", Gravity(scale=1.4)),
-    ("delay of one step", Delay(steps=1)),
-    ("wind of -40 N", ExternalWrench(body="torso", force=(-40.0, 0.0, 0.0))),
-    ("damping x 3", JointDamping(scale=3.0)),
-    ("friction x 0.4", Friction(scale=0.4)),
-)
-"""Changes of the walker that no map of its actions undoes exactly."""
-
 _PAPERS_DRIFT = 20_000
 """Agent steps: cut-off period of the noise that RWM's first author drifts gains with."""
 _SPEEDS = tuple(
@@ -196,15 +184,6 @@ REFLEX_STUDIES = (
         GAINS,
         faults=tuple(range(FIRST_FAULT + 1000, FIRST_FAULT + 1006)),
         seeds=(3000,),
-    ),
-    KindsStudy(
-        "unmatched",
-        "changes that no action undoes exactly: what the fast reflex makes of them, and the layered one",
-        ("walker-walk-2",),
-        ("frozen", "fast", "layered"),
-        Protocol(nominal=200, on=2000, off=0),
-        UNMATCHED,
-        seeds=tuple(range(2200, 2206)),
     ),
     MechanismStudy(
         "mechanism",
