@@ -112,7 +112,7 @@ REFLEX_STUDIES = (
         "point-mass",
         "a point mass whose actions are turned by 45 degrees, left, then right, then left again",
         ("point-mass-1",),
-        ("frozen", "paper", "fast", "fast, coupled", "oracle"),
+        ("frozen", "paper", "fast", "fast, coupled", "layered", "oracle"),
         Protocol(nominal=10_000, on=10_000, off=10_000, cycles=3, episode_steps=200, offset=0, block=200),
         ActionRotation(angle=math.pi / 4),
         seeds=tuple(range(FIRST_FAULT + 800, FIRST_FAULT + 805)),
