@@ -24,6 +24,7 @@ from worldshift.models import latent
 from worldshift.models.latent import Size
 from worldshift.run.evaluate import evaluate
 from worldshift.run.pretrain import PretrainConfig, pretrain
+from worldshift.shifts import ActuatorGain, Shifted, Uniform
 
 SMALL = Size(16, 16, 16, 2, 2)
 CONFIG = PretrainConfig(
@@ -158,6 +159,29 @@ def test_stopped_and_resumed_is_the_run_that_was_not(finished, tmp_path):
     pretrain(CONFIG, tmp_path, report=lambda done, row: steps.append(done))
     assert steps == [1200, 1250, 1300]
     assert_same_run(tmp_path, finished)
+
+
+def test_under_a_random_shift_every_body_of_every_round_is_another(tmp_path, monkeypatch):
+    """And a run that goes on meets those that it would have met."""
+    drawn = []
+
+    class Noted(Shifted):
+        def reset(self, **arguments):
+            obs, info = super().reset(**arguments)
+            drawn.append(tuple(info["shift"]["kinds"][0]["p"]))
+            return obs, info
+
+    monkeypatch.setattr("worldshift.run.pretrain.Shifted", Noted)
+    config = replace(CONFIG, shift=ActuatorGain(Uniform(-0.5, 0.5)).to_json(), agent_steps=150)
+    pretrain(config, tmp_path / "whole")
+    whole = drawn[:]
+    assert len(whole) == len(set(whole)) == 8 and np.abs(whole).max() <= 0.5  # 2 bodies in 3 rounds, 2 evaluated
+    drawn.clear()
+    pretrain(config, tmp_path / "parts", stop_after=100)
+    pretrain(config, tmp_path / "parts")
+    assert drawn == whole
+    lived = [checkpoint.load(tmp_path / run / "state")[0]["replay/obs"] for run in ("whole", "parts")]
+    np.testing.assert_array_equal(*lived)
 
 
 def test_a_finished_run_has_nothing_left_to_do(finished, tmp_path):

@@ -25,6 +25,10 @@ from worldshift.maths import annealed
 from worldshift.models.latent import WorldModel
 from worldshift.run.evaluate import evaluate
 from worldshift.run.rounds import Lives, Report, TrainingRun
+from worldshift.shifts import Shift, Shifted
+
+_OF_EVALUATION = 1_000_000_000
+"""Number of the first draw of a shift that evaluation sees, and training does not."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,9 @@ class PretrainConfig:
     """One training run. Everything that a result depends on is here."""
 
     task: str = "walker-walk"
+    shift: str | None = None
+    """A shift as JSON that acts all the time. Its random parameters are drawn anew for each body of each round:
+    domain randomisation. Evaluation is under draws that stay the same."""
     size: int = 1
     """Model size in millions of parameters: 1, 5, 19, 48 or 317."""
     seed: int = 1
@@ -97,15 +104,15 @@ class _Run(TrainingRun):
 
     def __init__(self, config: PretrainConfig, out: Path, resume: bool):
         super().__init__(config, out)
-        make = partial(envs.make, config.task, episode_steps=config.episode_steps)
-        self.batch = envs.BatchEnv([make] * config.num_envs)
-        self.eval_batch = envs.BatchEnv([make] * config.eval_episodes)
+        self.shift = None if config.shift is None else Shift.from_json(config.shift)
+        self.batch = self._bodies(config.num_envs, draws=0)
+        self.eval_batch = self._bodies(config.eval_episodes, draws=_OF_EVALUATION)
         first = self.batch.envs[0]
         self.length = self._episode_length(first)
         obs_dim, self.action_dim = flatdim(first.observation_space), flatdim(first.action_space)
         self.discount = config.learner.discount(self.length)
         # Whoever does not say that episodes never terminate gets a model that learns when they do.
-        episodic = bool(getattr(first, "episodic", True))
+        episodic = not first.has_wrapper_attr("episodic") or bool(first.get_wrapper_attr("episodic"))
         self.key = jax.random.key(config.seed)
         model = WorldModel(obs_dim, self.action_dim, size=config.size, episodic=episodic, key=self.key)
         self.state = tdmpc2.init(model, config.learner)
@@ -116,6 +123,15 @@ class _Run(TrainingRun):
         self.begin(resume)
         if config.begin_from is not None and not begun:
             self.take(Path(config.begin_from) / "state")
+
+    def _bodies(self, count: int, draws: int) -> envs.BatchEnv:
+        """Bodies side by side; under a random shift each has draws of its own, numbered from `draws` on."""
+
+        def make(number: int) -> gymnasium.Env:
+            env = envs.make(self.config.task, episode_steps=self.config.episode_steps)
+            return env if self.shift is None else Shifted(env, self.shift, seed=number)
+
+        return envs.BatchEnv([partial(make, draws + i) for i in range(count)])
 
     def _episode_length(self, env: gymnasium.Env) -> int:
         """Agent steps in an episode; refuses what nothing can be learned from."""
@@ -135,6 +151,9 @@ class _Run(TrainingRun):
 
     def live(self) -> tuple[dict[str, Any], np.ndarray]:
         """One episode's worth of steps in every environment, and its updates."""
+        if self.shift is not None and self.shift.is_random:  # new bodies: a run that goes on meets the same draws
+            self.batch.close()
+            self.batch = self._bodies(self.config.num_envs, draws=self.rounds * self.config.num_envs)
         logs, returns = self._collect(explore_at_random=self.warming)
         self.rounds += 1
         if self.rounds == self.seed_rounds:
