@@ -170,12 +170,12 @@ def test_eval_with_the_planner_is_another_agent(tiny_run, capsys):
     assert trained == off != on
 
 
-def test_adapt_in_both_modes(tiny_run, capsys):
+def test_adapt_in_two_modes(tiny_run, capsys):
     short = ["--nominal", "40", "--on", "50", "--bodies", "2"]
     run = worldshift("adapt", "reflex", str(tiny_run.path), *short, "--json")
     assert run.returncode == 0, run.stderr
     found = one_object(run.stdout)
-    assert list(found["methods"]) == ["nominal", "frozen", "fast", "oracle"]
+    assert list(found["methods"]) == ["nominal", "frozen", "layered", "oracle"]
     assert found["protocol"]["block"] == 10 and found["shift"]["kind"] == "ActuatorGain"
     assert found["methods"]["oracle"]["actuation_end"]["value"] < 0.02
     line = '{"kind": "Friction", "scale": 0.5}'

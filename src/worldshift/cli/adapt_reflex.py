@@ -26,9 +26,9 @@ class Reflex:
     """A shipped agent (walker-walk means the best of its seeds) or the directory of a training run."""
     shift: str = "gain"
     """What changes: `gain` (each motor's strength, -50 to +50 %), or a line of JSON with a shift."""
-    mode: Literal["fast", "layered", "paper"] = "fast"
-    """`fast`: within seconds, needs a calibration. `layered`: and a slow network for what no map of the actions
-    expresses (a heavier body, a delay). `paper`: as published, one step an episode."""
+    mode: Literal["layered", "fast", "paper"] = "layered"
+    """`fast`: what each motor does, within seconds. `layered`: and a slow network for what no gains express (longer
+    legs, wind, motors that mix). Both need a calibration. `paper`: as published, one step an episode."""
     nominal: int = 400
     """Healthy agent steps before the shift."""
     on: int = 1000
