@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from worldshift.report.figures import LOOKS, Curve, Panel, Training, look_of, over_body_time, training_curves
+from worldshift.report.figures import (
+    LOOKS,
+    Curve,
+    Panel,
+    Training,
+    by_severity,
+    look_of,
+    over_body_time,
+    training_curves,
+)
 
 X = np.linspace(-5.0, 20.0, 26)
 
@@ -89,3 +98,16 @@ def test_matplotlib_waits_until_something_is_drawn_and_opens_no_window():
     )
     run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "False"
+
+
+def test_what_nothing_is_known_of_takes_no_room(tmp_path):
+    """Seven kinds in bands of six: the error of one is known, and its band alone has a second strip."""
+    kinds, known = [str(i) for i in range(7)], Curve(np.arange(5.0), np.ones(5))
+    reward = {kind: {"frozen": known} for kind in kinds}
+    nothing = {kind: {"frozen": Curve(known.x, np.full(5, np.nan))} for kind in kinds}
+    heights = {}
+    for name, error in (("none", nothing), ("one", nothing | {"6": {"frozen": known}}), ("all", reward)):
+        by_severity(tmp_path / f"{name}.png", {"reward": reward, "error": error}, title="changes")
+        heights[name] = Image.open(tmp_path / f"{name}.png").height
+    strip = heights["one"] - heights["none"]
+    assert strip > 100 and heights["all"] == heights["one"] + strip

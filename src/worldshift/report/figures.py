@@ -4,7 +4,6 @@ Colours are Okabe and Ito's, which colour-blind readers can tell apart; line sty
 when a figure is drawn and never opens a window.
 """
 
-import itertools
 import os
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -181,36 +180,52 @@ def by_severity(
 ) -> None:
     """Curves over severity: a row for each quantity, a column for each kind of change, a line for each method.
 
-    More than `wide` kinds go on below, all quantities again. Errors in nats are on a logarithmic axis.
+    More than `wide` kinds go on below, all quantities again, but for those that nothing is known of. Errors in nats are
+    on a logarithmic axis.
     """
     from matplotlib.figure import Figure
 
     kinds = list(dict.fromkeys(kind for each in rows.values() for kind in each))
-    across, bands = min(wide, len(kinds)), -(-len(kinds) // wide)
-    figure = Figure(figsize=(1.2 + 2.6 * max(2, across), 1.0 + 2.0 * len(rows) * bands), layout="constrained")
-    axes = np.asarray(figure.subplots(len(rows) * bands, across, sharey="row", squeeze=False))
+    across = min(wide, len(kinds))
+    strips = [
+        (quantity, {kind: curves[kind] for kind in band if _says(curves.get(kind, {}))})
+        for band in (kinds[start : start + across] for start in range(0, len(kinds), across))
+        for quantity, curves in rows.items()
+    ]
+    strips = [(quantity, known) for quantity, known in strips if known]
+    figure = Figure(figsize=(1.2 + 2.6 * max(2, across), 1.0 + 2.0 * len(strips)), layout="constrained")
+    axes = np.asarray(figure.subplots(len(strips), across, sharey="row", squeeze=False))
     for at in axes.ravel():
         at.set_visible(False)
-    for (i, (quantity, curves)), (j, kind) in itertools.product(enumerate(rows.items()), enumerate(kinds)):
-        at = axes[(j // wide) * len(rows) + i, j % wide]
-        at.set_visible(True)
-        for method, curve in curves.get(kind, {}).items():
-            _draw(at, curve, LOOKS.get(method, Look("", "#0072B2", "-", 1.8)))
-        tidy(at)
-        if "nats" in quantity:
-            at.set_yscale("log")
-        if logarithmic:
-            at.set_xscale("log")
-        if j % wide == 0:
-            at.set_ylabel(quantity)
-        if i == 0:
-            at.set_title(textwrap.fill(kind, 24), fontsize=9)
-        if i == len(rows) - 1:
-            at.set_xlabel(axis)
+    lowest = {}
+    for i, (quantity, known) in enumerate(strips):
+        for kind, curves in known.items():
+            at = axes[i, kinds.index(kind) % across]
+            at.set_visible(True)
+            for method, curve in curves.items():
+                _draw(at, curve, LOOKS.get(method, Look("", "#0072B2", "-", 1.8)))
+            tidy(at)
+            if "nats" in quantity:
+                at.set_yscale("log")
+            if logarithmic:
+                at.set_xscale("log")
+            if kind == next(iter(known)):
+                at.set_ylabel(quantity)
+                at.tick_params(labelleft=True)
+            if kind not in lowest:
+                at.set_title(textwrap.fill(kind, 24), fontsize=9)
+            lowest[kind] = at
+    for at in lowest.values():
+        at.set_xlabel(axis)
     handles, labels = _legend(axes.ravel())
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
                   title=textwrap.fill(title, 30 * max(2, across)), title_fontsize=10)  # fmt: skip
     save(figure, path)
+
+
+def _says(curves: Mapping[str, Curve]) -> bool:
+    """Whether there is anything to draw."""
+    return any(np.isfinite(curve.y).any() for curve in curves.values())
 
 
 @dataclass(frozen=True)
