@@ -108,6 +108,7 @@ def test_what_nothing_is_known_of_takes_no_room(tmp_path):
     heights = {}
     for name, error in (("none", nothing), ("one", nothing | {"6": {"frozen": known}}), ("all", reward)):
         by_severity(tmp_path / f"{name}.png", {"reward": reward, "error": error}, title="changes")
-        heights[name] = Image.open(tmp_path / f"{name}.png").height
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            heights[name] = picture.height
     strip = heights["one"] - heights["none"]
     assert strip > 100 and heights["all"] == heights["one"] + strip
