@@ -76,7 +76,7 @@ def test_a_card_says_how_the_agent_was_made(tiny_run, tmp_path):
     assert path == tmp_path / "run" / "card.json" and zoo.load(tmp_path / "run").card == card
     assert card["evaluation"] == {"mean": 12.5}
     assert (card["task"], card["seed"], card["agent_steps"], card["updates"]) == ("walker-walk", 3, 40, 0)
-    assert card["command"].startswith("worldshift train --task")
+    assert card["command"].startswith("worldshift train --task walker-walk")
     assert card["fingerprint"] == zoo.fingerprint(shipped.path)
 
 

@@ -93,8 +93,8 @@ COMMENTARY = {
         "Not in the paper: morphology, environment and sensors are named as untested.",
     ),
     "offline-methods": Commentary(
-        "From the same recordings, with the same policy to begin with, correcting the dynamics by a residual, "
-        "finetuning or replacing them ends about equally well. What is recorded decides more.",
+        "From the same recordings, with the same policy to begin with, a residual, a finetune and new dynamics end "
+        "alike where the change is a sign; where it is a force, new dynamics fall behind. What is recorded decides more.",
         _REDRAW,
     ),
     "offline-pixels": Commentary(
