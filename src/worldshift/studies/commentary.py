@@ -94,7 +94,7 @@ COMMENTARY = {
     ),
     "offline-methods": Commentary(
         "From the same recordings, with the same policy to begin with, a residual, a finetune and new dynamics end "
-        "alike where the change is a sign; where it is a force, new dynamics fall behind. What is recorded decides more.",
+        "alike where the change is a sign; where it is a force, new dynamics fall behind. Data decide more.",
         _REDRAW,
     ),
     "offline-pixels": Commentary(
