@@ -16,7 +16,9 @@ if TYPE_CHECKING:
         load_calibration,
         save_calibration,
     )
+    from worldshift.adapt.context import ContextConfig, ContextPolicy, fit_context
     from worldshift.adapt.contract import Command, OnlineAdapter, Telemetry, Transition
+    from worldshift.adapt.delay import DelayCompensated, DelayConfig
     from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig
     from worldshift.adapt.finetune import Finetune, FinetuneConfig
     from worldshift.adapt.layered import LayeredConfig, LayeredReflex
@@ -51,7 +53,9 @@ _PLACES = {
         "load_calibration",
         "save_calibration",
     ),
+    "worldshift.adapt.context": ("ContextConfig", "ContextPolicy", "fit_context"),
     "worldshift.adapt.contract": ("Command", "OnlineAdapter", "Telemetry", "Transition"),
+    "worldshift.adapt.delay": ("DelayCompensated", "DelayConfig"),
     "worldshift.adapt.fast_reflex": ("Calibration", "FastReflex", "FastReflexConfig"),
     "worldshift.adapt.finetune": ("Finetune", "FinetuneConfig"),
     "worldshift.adapt.layered": ("LayeredConfig", "LayeredReflex"),
@@ -87,6 +91,10 @@ __all__ = [
     "CalibrationError",
     "CheckpointError",
     "Command",
+    "ContextConfig",
+    "ContextPolicy",
+    "DelayCompensated",
+    "DelayConfig",
     "DrawAgent",
     "DrawConfig",
     "Episode",
@@ -119,6 +127,7 @@ __all__ = [
     "calibrate",
     "collect",
     "compare",
+    "fit_context",
     "load_agent",
     "load_calibration",
     "load_draw",

@@ -69,8 +69,9 @@ class ExactOneStep(OneStep):
 class Life(NamedTuple):
     """What a body lived through, time first."""
 
-    base: np.ndarray
     action: np.ndarray
+    base: np.ndarray
+    target: np.ndarray
     plant: np.ndarray
     telemetry: Any
     states: Any
@@ -112,12 +113,13 @@ def _live(
             after = z + plant @ push + noise * jax.random.normal(key, z.shape)
             zero = jnp.zeros(())
             state, telemetry = adapter.observe(state, Transition(z, command, after, ok, zero, zero > 1))
+            command = command._replace(target=command.base if command.target is None else command.target)
             return (state, after), (command, plant, telemetry, state)
 
         return jax.lax.scan(step, (start, jnp.zeros(push.shape[1])), (matrices, offsets, valid, keys))
 
     (last, _), (command, plant, telemetry, states) = whole(start, matrices, offsets, valid, keys)
-    return Life(*map(np.asarray, (command.base, command.action, plant)), telemetry, states, last)
+    return Life(*map(np.asarray, (*command, plant)), telemetry, states, last)
 
 
 @pytest.fixture(scope="session")

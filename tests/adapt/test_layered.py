@@ -65,7 +65,7 @@ def test_before_the_push_and_after_it_nothing_is_sent(fast, pushed):
     life, adapter = pushed["layered"], LayeredReflex(fast)
     np.testing.assert_array_equal(life.action[:BEFORE], pushed["fast"].action[:BEFORE])
     assert (openness(adapter, life)[AFTER + 150 :] == 0.0).all()
-    assert np.abs(life.states.sent[AFTER + 150 :]).max() == 0.0
+    np.testing.assert_array_equal(life.target[AFTER + 150 :], life.base[AFTER + 150 :])
     assert life.last.count == 0
     np.testing.assert_array_equal(life.last.controller.weights[-1], 0.0)
 
@@ -73,7 +73,7 @@ def test_before_the_push_and_after_it_nothing_is_sent(fast, pushed):
 def test_the_correction_is_bounded(fast, live):
     adapter = LayeredReflex(fast, LayeredConfig(limit=0.1))
     life = live(adapter, EYE, OFFSET, steps=400)
-    sent = np.abs(life.states.sent)
+    sent = np.abs(life.target - life.base)
     assert sent.max() <= 0.1 + 1e-6 and sent[-100:].mean() > 0.09
 
 

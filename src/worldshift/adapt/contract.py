@@ -20,6 +20,8 @@ class Command(NamedTuple):
     """Total command: base action plus correction, inside the authority limit, never NaN."""
     base: Float[Array, " A"]
     """The frozen agent's own action, in [-1, 1]."""
+    target: Float[Array, " A"] | None = None
+    """What the action is meant to have the effect of, where that is not the base action itself."""
 
 
 class Transition(NamedTuple):

@@ -176,6 +176,21 @@ class FastReflex(eqx.Module):
         """What was learned is kept over a reset; the planner starts from scratch."""
         return state._replace(memory=jnp.zeros_like(state.memory))
 
+    def plant(self, state: FastReflexState) -> tuple[Float[Array, "A A"], Float[Array, " A"]]:
+        """The estimated action map: u = M a + d."""
+        return self.action_map(state.theta)
+
+    def doubt(self, state: FastReflexState) -> FastReflexState:
+        """The state of a reflex that no longer trusts what it has learned: nothing is wrong, and anything may be."""
+        return state._replace(
+            theta=jnp.zeros_like(state.theta),
+            cov=jnp.diag(jnp.asarray(self._prior()) ** 2),
+            evidence=jnp.zeros_like(state.evidence),
+            information=jnp.zeros_like(state.information),
+            since_change=jnp.zeros_like(state.since_change),
+            explained=jnp.zeros_like(state.explained),
+        )
+
     def action_map(self, theta: Float[Array, " P"]) -> tuple[Float[Array, "A A"], Float[Array, " A"]]:
         """The estimated plant: u = M a + d."""
         rows, columns = self.entries()

@@ -17,7 +17,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from worldshift.adapt.contract import Command, Telemetry, Transition, finite
-from worldshift.adapt.fast_reflex import FastReflex, FastReflexState
+from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexState
 from worldshift.adapt.reflex import Controller, ReflexConfig
 
 
@@ -75,8 +75,6 @@ class LayeredState(NamedTuple):
     excess: Float[Array, ""]
     reach: Float[Array, " 3"]
     """Averages of the squared error, of that where actions reach, and of what would be there by chance."""
-    sent: Float[Array, " A"]
-    """The correction in the latest target."""
     key: PRNGKeyArray
 
 
@@ -85,6 +83,11 @@ class LayeredReflex(eqx.Module):
 
     fast: FastReflex
     config: LayeredConfig = eqx.field(static=True, default=LayeredConfig())
+
+    @property
+    def calibration(self) -> Calibration:
+        """What is known of the healthy body."""
+        return self.fast.calibration
 
     def _adam(self) -> optax.GradientTransformation:
         return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(self.config.learning_rate))
@@ -107,7 +110,6 @@ class LayeredReflex(eqx.Module):
             jnp.zeros((), jnp.int32),
             jnp.zeros(()),
             jnp.zeros(3),
-            jnp.zeros(actions),
             key,
         )
 
@@ -116,8 +118,8 @@ class LayeredReflex(eqx.Module):
         command, fast = self.fast.act(state.fast, obs, key)
         correction = self.openness(state) * self._correction(state.controller, self.fast.agent.model.encode(obs))
         correction = jnp.where(finite(correction), correction, 0.0)
-        action = self.fast.reach(fast, command.base + correction)
-        return Command(action, command.base), state._replace(fast=fast, sent=correction)
+        target = command.base + correction
+        return Command(self.fast.reach(fast, target), command.base, target), state._replace(fast=fast)
 
     def observe(self, state: LayeredState, transition: Transition) -> tuple[LayeredState, Telemetry]:
         """The fast reflex's step; then one Adam step on remembered ones, if there is something left to explain."""
@@ -128,7 +130,8 @@ class LayeredReflex(eqx.Module):
         latent = self.fast.agent.model.encode(transition.obs)
         slope, curvature = self._quadratic(transition)
         reach = state.reach + (self._reach(state, transition) - state.reach) / config.span
-        row = Memory(latent, state.sent, slope, curvature)
+        base, target = transition.command.base, transition.command.target
+        row = Memory(latent, jnp.zeros_like(base) if target is None else target - base, slope, curvature)
         memory = jax.tree.map(lambda ring, new: ring.at[state.count % config.window].set(new), state.memory, row)
         usable = transition.valid & finite(*row, excess, reach)
         new = state._replace(memory=memory, count=state.count + 1, excess=excess, reach=reach)
@@ -137,6 +140,14 @@ class LayeredReflex(eqx.Module):
     def finish(self, state: LayeredState) -> LayeredState:
         """What was learned is kept over a reset."""
         return state._replace(fast=self.fast.finish(state.fast))
+
+    def plant(self, state: LayeredState) -> tuple[Float[Array, "A A"], Float[Array, " A"]]:
+        """The estimated action map: u = M a + d."""
+        return self.fast.plant(state.fast)
+
+    def doubt(self, state: LayeredState) -> LayeredState:
+        """The state of a reflex that no longer trusts what it has learned: the gate is closed, gains are open."""
+        return state._replace(fast=self.fast.doubt(state.fast), excess=jnp.zeros_like(state.excess))
 
     def openness(self, state: LayeredState) -> Float[Array, ""]:
         """Share of the network's correction that is sent; 0 while the fast estimate explains what happens, and where no

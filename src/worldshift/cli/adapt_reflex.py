@@ -28,7 +28,8 @@ class Reflex:
     """What changes: `gain` (each motor's strength, -50 to +50 %), or a line of JSON with a shift."""
     mode: Literal["layered", "fast", "paper"] = "layered"
     """`fast`: what each motor does, within seconds. `layered`: and a slow network for what no gains express (longer
-    legs, wind, motors that mix). Both need a calibration. `paper`: as published, one step an episode."""
+    legs, wind, motors that mix), and a predictor for commands that arrive late. Both need a calibration. `paper`: as
+    published, one step an episode."""
     nominal: int = 400
     """Healthy agent steps before the shift."""
     on: int = 1000

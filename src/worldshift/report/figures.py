@@ -39,6 +39,7 @@ LOOKS = {
     "fast, coupled": Look("reflex, fast mode, full matrix", "#0072B2", (0, (3, 1)), 1.8),
     "fast, cautious": Look("reflex, fast mode, cautious", "#8C564B", (0, (6, 1.5)), 1.6),
     "l1": Look("L1 adaptive", "#7F3C8D", (0, (4, 1, 1, 1, 1, 1))),
+    "rma": Look("RMA", "#A6761D", (0, (2, 2))),
     "layered": Look("reflex, layered", "#56B4E9", (0, (8, 1.5)), 1.8),
 }
 OFFLINE_LOOKS = {

@@ -13,7 +13,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from worldshift import envs
 from worldshift.adapt.bounds import Frozen, Oracle
+from worldshift.adapt.context import ContextPolicy
 from worldshift.adapt.contract import Command, OnlineAdapter
+from worldshift.adapt.delay import DelayCompensated
 from worldshift.adapt.fast_reflex import FastReflex, FastReflexConfig
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
 from worldshift.adapt.l1 import L1Adaptive
@@ -25,6 +27,7 @@ from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.models.onestep import InSteps
 from worldshift.run.collect import healthy_replay
 from worldshift.run.protocol import Body, Protocol, control_step_ms, run_method
+from worldshift.run.rehearse import context_encoder
 from worldshift.run.spaces import SPACES, calibrated_in
 from worldshift.shifts import ActuatorGain, Schedule, Shift, Uniform
 from worldshift.zoo import Shipped
@@ -60,8 +63,9 @@ METHODS = {
     "fast": "the fast reflex: gains and offsets, a Kalman step each control step",
     "fast, coupled": "the fast reflex with a full matrix of gains, for actuators that mix",
     "fast, cautious": "the fast reflex, which does not act on what it doubts",
-    "layered": "the fast reflex, and a slow network for what gains do not explain",
+    "layered": "the fast reflex, a slow network for what gains do not explain, and a predictor for late commands",
     "l1": "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
+    "rma": "gains as an encoder reads them from the last steps, which was trained on bodies of random gains (RMA)",
     "finetune": "TD-MPC2 trained on in the new body, with reward and a fresh buffer",
     "finetune, kept buffer": "the same beside 10,000 steps of the healthy body",
     "oracle": "knows the actuators and undoes the fault within the authority limit",
@@ -110,7 +114,9 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
     if method == "l1":
         return L1Adaptive(agent, shipped.calibrated())
     if method == "layered":
-        return LayeredReflex(FastReflex(agent, shipped.calibrated()))
+        return DelayCompensated(LayeredReflex(FastReflex(agent, shipped.calibrated())))
+    if method == "rma":
+        return ContextPolicy(agent, context_encoder(shipped.path))
     if method == "paper":
         return Reflex(agent, protocol.episode_steps)
     if method == "published":
@@ -187,7 +193,7 @@ def compare(
 
 def is_costly(method: str) -> bool:
     """Whether a method takes minutes before its first step, or trains at each of them."""
-    return method in SPACED or method.startswith("finetune")
+    return method in SPACED or method == "rma" or method.startswith("finetune")
 
 
 def episode_steps(shipped: Shipped) -> int:
