@@ -47,12 +47,15 @@ FAST = {
     "fast": FastReflexConfig(),
     "fast, coupled": FastReflexConfig(structure="matrix"),
     "fast, cautious": FastReflexConfig(caution=2.0),
+    "fast, no headroom": FastReflexConfig(authority=1.0),
 }
 """The fast reflex as it is by default, and with one thing changed."""
 SPACED = {f"{mode}, {space}": (mode, space) for mode in ("paper", "fast") for space in SPACES}
 """Either reflex, with errors measured elsewhere; "fast, raw observation" is the fast reflex calibrated once more."""
 PLANNED = ", planner"
 """Ending of methods whose base actions are planned."""
+TIGHT = ", no headroom"
+"""Ending of methods whose commands are bounded like the policy's own."""
 PLANNER = PlannerConfig(iterations=3, samples=128, elites=16)
 """An eighth of the published samples, so that a control step of a walker takes tens of milliseconds on a core."""
 METHODS = {
@@ -72,6 +75,7 @@ METHODS = {
 }
 METHODS |= {name: about for name, (about, _) in VARIANTS.items()}
 METHODS |= {name: f"{METHODS[mode]}; errors in {SPACES[space]}" for name, (mode, space) in SPACED.items()}
+METHODS |= {m + TIGHT: f"{METHODS[m]}; commands within the policy's range" for m in ("fast", "oracle")}
 METHODS |= {m + PLANNED: f"{METHODS[m]}; base actions by MPPI" for m in ("nominal", "frozen", "fast", "oracle")}
 
 Watch = Callable[[int, list[gymnasium.Env], Command], None]
@@ -101,8 +105,8 @@ def build(method: str, shipped: Shipped, protocol: Protocol, *, sampled: bool = 
         agent = SamplingAgent(agent.model, agent.planner, agent.discount)
     if method in ("nominal", "frozen"):
         return Frozen(agent)
-    if method == "oracle":
-        return Oracle(agent)
+    if method.startswith("oracle"):
+        return Oracle(agent, authority=1.0) if method.endswith(TIGHT) else Oracle(agent)
     if method in SPACED:
         mode, space = SPACED[method]
         calibration = calibrated_in(space, shipped.path)

@@ -94,7 +94,7 @@ class LivesStudy(Study):
             sampled=self.sampled,
             report=lambda _, done: report(done),
         )
-        rows = [{key: _kept(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
+        rows = [{key: kept(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
         return rows, {"ms": round(found.ms[method], 4), "dt": found.dt}
 
     def summaries(self, header: Header, rows: Rows) -> dict[str, Any]:
@@ -187,8 +187,13 @@ def by_body(rows: Rows) -> dict[str, list[Mapping[str, Any]]]:
     """Rows of agents that differ in their seed alone, by what their names share."""
     found: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        found.setdefault(re.sub(r"-\d+$", "", row["agent"]), []).append(row)
+        found.setdefault(body_of(row["agent"]), []).append(row)
     return found
+
+
+def body_of(agent: str) -> str:
+    """An agent's name without its seed."""
+    return re.sub(r"-\d+$", "", agent)
 
 
 def _paper(s: Summary, nominal: Summary, whose: str) -> str:
@@ -210,5 +215,6 @@ def _fast(s: Summary, whose: str) -> str:
     )
 
 
-def _kept(value: Any) -> Any:
+def kept(value: Any) -> Any:
+    """A value of a row as it is stored: lists of numbers rounded."""
     return rounded(value, DIGITS) if isinstance(value, list) else value

@@ -31,6 +31,7 @@ from worldshift.shifts import (
     StickyActuator,
     Uniform,
 )
+from worldshift.studies.action_cost import ActionCostStudy
 from worldshift.studies.agents import AgentStudy
 from worldshift.studies.cycles import CyclesStudy
 from worldshift.studies.levels import Level
@@ -121,7 +122,7 @@ REFLEX_STUDIES = (
         "step-gains",
         "each motor's strength changes by up to a half at once: 20 fault draws x 2 seeds on each agent",
         (*WALKERS, "cheetah-run-1", "cup-catch-1"),
-        ("nominal", "frozen", "l1", "fast", "layered", "oracle"),
+        ("nominal", "frozen", "l1", "rma", "fast", "layered", "oracle"),
         Protocol(nominal=500, on=1500, off=600),
         GAINS,
         faults=tuple(range(FIRST_FAULT, FIRST_FAULT + 20)),
@@ -145,6 +146,16 @@ REFLEX_STUDIES = (
         faults=tuple(range(FIRST_FAULT + 100, FIRST_FAULT + 105)),
         seeds=(2100,),
     ),
+    ActionCostStudy(
+        "action-cost",
+        "whether an agent has to be trained with a cost on its actions, and what room for corrections is worth",
+        (WALKERS[1], "walker-walk-no-cost-2", "walker-walk-quadratic-cost-2"),
+        ("nominal", "frozen", "fast", "fast, no headroom", "oracle", "oracle, no headroom"),
+        Protocol(nominal=500, on=1500, off=0),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 1200, FIRST_FAULT + 1220)),
+        seeds=(3200,),
+    ),
     LivesStudy(
         "update-laws",
         "RWM's reflex with one thing changed: horizon, what the correction sees, its gradient, when it learns",
@@ -167,9 +178,9 @@ REFLEX_STUDIES = (
     ),
     LivesStudy(
         "finetune",
-        "RWM's baseline: three minutes of a changed body, with reward and training, against the reflex without either",
-        WALKERS[1:2],
-        ("nominal", "frozen", "finetune", "finetune, kept buffer", "fast", "oracle"),
+        "RWM's baselines: training on for three minutes of a changed body, and training under random gains before",
+        (WALKERS[1], "walker-walk-randomised-1"),
+        ("nominal", "frozen", "finetune", "finetune, kept buffer", "rma", "fast", "oracle"),
         Protocol(nominal=400, on=3_600, off=0, episode_steps=200, offset=0, block=200),
         GAINS,
         faults=tuple(range(FIRST_FAULT + 900, FIRST_FAULT + 905)),
@@ -232,7 +243,7 @@ REFLEX_STUDIES = (
         "beyond-gains",
         "every kind of change of dynamics and sensors at five severities: what reflexes recover, and what harm they do",
         ("walker-walk-2",),
-        ("nominal", "frozen", "fast", "fast, cautious", "layered"),
+        ("nominal", "frozen", "rma", "fast", "fast, cautious", "layered"),
         Protocol(nominal=200, on=1000, off=0, block=50),
         _KINDS,
         lives=tuple(range(FIRST_FAULT + 500, FIRST_FAULT + 506)),

@@ -1,0 +1,93 @@
+"""Whether an agent has to be trained with a cost on its actions for a reflex to work.
+
+RWM (arXiv 2505.15589, section 5) trains its agents with a thresholded cost, lest saturated actions leave the correction
+no gradient and no room. Both are looked at: how large the gradient is that reaches the correction, and what is won back
+with commands bounded at twice the policy's range and at the range itself.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from worldshift import zoo
+from worldshift.adapt.bounds import Frozen
+from worldshift.adapt.contract import Command, Telemetry, Transition
+from worldshift.report.grid import UNKNOWN, Grid, number, seconds, share
+from worldshift.run.methods import TIGHT, compare
+from worldshift.run.protocol import run_method
+from worldshift.studies.contract import Evidence
+from worldshift.studies.lives import LivesStudy, body_of, kept
+
+SATURATED = 0.95
+"""Size of a base action from which on it counts as saturated."""
+
+
+class Felt(Frozen):
+    """The frozen agent, which says as its score how large a gradient a correction would feel."""
+
+    def observe(self, state: Any, transition: Transition) -> tuple[Any, Telemetry]:
+        """The norm of the gradient, in the correction at 0, of half the squared error in the agent's own latent."""
+        model = self.agent.model
+        here, there = model.encode(transition.obs), model.encode(transition.next_obs)
+        error = lambda action: 0.5 * jnp.sum((there - model.predict(here, action)) ** 2)  # noqa: E731
+        state, telemetry = super().observe(state, transition)
+        return state, telemetry._replace(score=jnp.linalg.norm(jax.grad(error)(transition.command.base)))
+
+
+@dataclass(frozen=True)
+class ActionCostStudy(LivesStudy):
+    """Lives of agents that were trained with different costs."""
+
+    def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
+        """A row for each body, with shares under the fault of saturated base actions and of commands at their bound."""
+        shipped, bound = zoo.load(agent), 1.0 if method.endswith(TIGHT) else 2.0
+        at_bound, saturated = np.zeros(len(self.bodies)), np.zeros(len(self.bodies))
+        protocol = replace(self.protocol, task=shipped.task)
+
+        def watch(t: int, envs: list[gymnasium.Env], command: Command) -> None:
+            if protocol.nominal <= t < protocol.nominal + protocol.on:
+                at_bound[:] += np.mean(np.abs(command.action) > bound - 1e-3, axis=-1)
+                saturated[:] += np.mean(np.abs(command.base) > SATURATED, axis=-1)
+
+        told = {"report": lambda _, done: report(done), "watch": lambda _: watch}
+        found = compare(shipped, [method], protocol, self.shift, self.bodies, **told)
+        rows = [{k: kept(v) for k, v in row.items() if k != "gain"} for row in found.rows[method]]
+        for i, row in enumerate(rows):
+            row |= {"at_bound": round(at_bound[i] / protocol.on, 5), "saturated": round(saturated[i] / protocol.on, 5)}
+        if method == "frozen":
+            felt = run_method(Felt(shipped.agent), protocol, self.shift, self.bodies)
+            under = slice(protocol.nominal // protocol.block, (protocol.nominal + protocol.on) // protocol.block)
+            for row, other in zip(rows, felt, strict=True):
+                row["gradient"] = float(f"{np.mean(other['score'][under]):.5g}")
+        return rows, {"ms": round(found.ms[method], 4), "dt": found.dt}
+
+    def table(self, evidence: Evidence) -> Grid:
+        """A line for each agent and method."""
+        header = ("agent", "method", f"reward / {self.protocol.episode_steps} steps", "recovered", "below 0.25 after")
+        lines = []
+        for agent, summaries in evidence.summaries.items():
+            for method, s in summaries.items():
+                rows = [r for r in evidence.rows if r["method"] == method and body_of(r["agent"]) == agent]
+                reference = method in ("nominal", "frozen")
+                lines.append(
+                    (
+                        agent,
+                        method,
+                        number(s.reward * self.protocol.episode_steps, 0),
+                        UNKNOWN if reference else share(s.recovery),
+                        UNKNOWN if reference else seconds(s.actuation_times["0.25"]),
+                        _percent(rows, "saturated"),
+                        _percent(rows, "at_bound"),
+                        f"{np.mean([r['gradient'] for r in rows]):.2g}" if method == "frozen" else UNKNOWN,
+                    )
+                )
+        return Grid((*header, "base actions saturated", "commands at their bound", "gradient"), lines)
+
+
+def _percent(rows: list[Mapping[str, Any]], name: str) -> str:
+    return f"{100 * np.mean([row[name] for row in rows]):.1f} %"
