@@ -99,7 +99,9 @@ def kinds(size: int) -> dict[str, Callable[[Any], Any]]:
     import jax
     import jax.numpy as jnp
 
+    from worldshift.adapt.delay import DelayCompensated
     from worldshift.adapt.fast_reflex import FastReflex, FastReflexConfig
+    from worldshift.adapt.layered import LayeredReflex
     from worldshift.adapt.reflex import Reflex
     from worldshift.agents.agent import Agent
     from worldshift.agents.mppi import PlannerConfig
@@ -120,6 +122,8 @@ def kinds(size: int) -> dict[str, Callable[[Any], Any]]:
         "fast reflex, gain+bias": control_loop(offsets),
         "fast reflex, matrix": control_loop(FastReflex(agent, calibration, FastReflexConfig(structure="matrix"))),
         "fast reflex, telemetry too": control_loop(fast, telemetry=True),
+        "layered reflex, no delays": control_loop(LayeredReflex(fast)),
+        "layered reflex": control_loop(DelayCompensated(LayeredReflex(fast))),
         PLAN: lambda obs: jax.device_get(plan(jnp.asarray(obs), key)),
     }
 
@@ -142,12 +146,12 @@ def control_loop(adapter: Any, *, telemetry: bool = False) -> Callable[[Any], An
 
     compiled = jax.jit(whole, donate_argnums=0)
     state = jax.tree.map(jnp.array, adapter.init(key))
-    held: list[Any] = [state, None, None]
+    nothing = jax.eval_shape(adapter.act, state, jnp.zeros(OBSERVATIONS), key)[0]
+    held: list[Any] = [state, None, jax.tree.map(jnp.zeros_like, nothing)]
 
     def step(obs: Any) -> Any:
         state, previous, command = held
-        if command is None:
-            previous, command = obs, Command(jnp.zeros(ACTIONS), jnp.zeros(ACTIONS))
+        previous = obs if previous is None else previous
         command, state, said = compiled(state, previous, command, obs)
         held[:] = state, obs, command
         return jax.device_get((command.action, said))

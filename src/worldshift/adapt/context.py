@@ -23,11 +23,15 @@ from worldshift.nn import Linear
 
 @dataclass(frozen=True)
 class ContextConfig:
-    """The encoder's size and its training; the bodies that it learns from are the caller's."""
+    """The encoder's size and its training; the bodies that it learns from are the caller's.
+
+    Tuned on a walker with ten draws of gains that no study uses, nine settings (window 16, 32, 64; features 32, 64,
+    128), by the reward under the fault.
+    """
 
     window: int = 32
     """Agent steps that it reads (RMA: 50, half a second)."""
-    features: int = 64
+    features: int = 128
     updates: int = 8_000
     batch: int = 256
     learning_rate: float = 1e-3
