@@ -30,6 +30,16 @@ COMMENTARY = {
         "near to nominal as an oracle that is told the fault.",
         _TABLE_2,
     ),
+    "delays": Commentary(
+        "An action that comes late is the right one for where the body was. Which of the last commands arrives is told "
+        "by the error; the model then says where the body will be, and the agent acts for there.",
+        "Not in the paper: a correction that is added to the action cannot come sooner.",
+    ),
+    "action-cost": Commentary(
+        "Whether an agent that was trained without a cost can be helped is a question of room, not of gradients: the "
+        "correction's gradient does not pass through the policy.",
+        "RWM trains every agent with a thresholded cost and commands up to twice the range, and does not compare.",
+    ),
     "no-shift": Commentary(
         "A reflex that listens all the time costs a healthy body nothing that these lives can resolve.",
     ),

@@ -151,7 +151,7 @@ class LivesStudy(Study):
         bodies, found = evidence.summaries, [COMPARISON_LEGEND]
         for body, summaries in bodies.items():
             whose = f" of the {body}" if len(bodies) > 1 else ""
-            if "fast" in summaries:
+            if {"fast", "oracle"} <= summaries.keys():
                 found.append(_fast(summaries["fast"], whose))
             if "paper" in summaries:
                 found.append(_paper(summaries["paper"], summaries["nominal"], whose))

@@ -129,6 +129,16 @@ REFLEX_STUDIES = (
         seeds=(2000, 2001),
     ),
     LivesStudy(
+        "delays",
+        "commands that begin to arrive one to four steps late: 12 draws on each body",
+        (WALKERS[1], "cheetah-run-1", "cup-catch-1"),
+        ("nominal", "frozen", "fast", "layered"),
+        Protocol(nominal=500, on=1000, off=500),
+        Delay(steps=Uniform(1, 4)),
+        faults=tuple(range(FIRST_FAULT + 1300, FIRST_FAULT + 1312)),
+        seeds=(3300,),
+    ),
+    LivesStudy(
         "no-shift",
         "nothing is wrong: what adapting costs a healthy walker",
         WALKERS,
