@@ -24,7 +24,10 @@ assert isinstance(STUDY, ActionCostStudy)
 @pytest.fixture
 def small(tiny_run) -> ActionCostStudy:
     protocol = Protocol(nominal=40, on=60, off=0, episode_steps=50, offset=0)
-    return dataclasses.replace(STUDY, agents=(str(tiny_run.path),), protocol=protocol, faults=(1000, 1001), seeds=(0,))
+    methods = ("nominal", "frozen", "fast, no headroom")
+    return dataclasses.replace(
+        STUDY, agents=(str(tiny_run.path),), methods=methods, protocol=protocol, faults=(1000, 1001), seeds=(0,)
+    )
 
 
 def test_rows_say_what_was_sent(small, tmp_path, monkeypatch):

@@ -23,12 +23,13 @@ class DelayConfig:
 
     longest: int = 5
     """Agent steps."""
-    span: int = 20
+    span: int = 10
     """Agent steps over which the errors under each lag are averaged."""
     margin: float = 0.3
     """By how much lower another lag must bring the log of the squared error to be believed."""
     enough: float = 5.0
-    """Healthy levels that it may leave at most: under noise of sensors some lag always seems a little better."""
+    """Healthy levels that it may leave at most, unless it is 0: under noise of sensors some lag always seems a little
+    better."""
 
 
 FLOOR = 0.1
@@ -98,7 +99,7 @@ class DelayCompensated(eqx.Module):
         each = jnp.min(cost, 0)
         best = jnp.argmin(each)
         better = each[best] < cost[0, state.lag] - self.config.margin
-        moved = (best != state.lag) & better & (each[best] < jnp.log(self.config.enough))
+        moved = (best != state.lag) & better & ((best == 0) | (each[best] < jnp.log(self.config.enough)))
         inner = jax.tree.map(lambda new, old: jnp.where(moved, new, old), self.inner.doubt(inner), inner)
         lag = jnp.where(moved, best, state.lag).astype(jnp.int32)
         usable = transition.valid & finite(cost)
