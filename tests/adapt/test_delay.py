@@ -28,9 +28,9 @@ STEPS, BEGIN, EPISODE = 300, 30, 100
 
 
 @eqx.filter_jit
-def life(adapter: Any, lag: Array, matrix: Array, sensors: Array):
-    """Commands arrive `lag` steps late from step `BEGIN` on; sensors are noisy. How far reality is from what the policy
-    wants where it is, the lag that is believed, and the last state.
+def life(adapter: Any, lag: Array, matrix: Array, sensors: Array, end: Array):
+    """Commands arrive `lag` steps late from step `BEGIN` to `end`; sensors are noisy. How far reality is from what the
+    policy wants where it is, the lag that is believed, and the last state.
     """
     fast, none = getattr(adapter, "inner", adapter), jnp.zeros(6)
 
@@ -38,7 +38,7 @@ def life(adapter: Any, lag: Array, matrix: Array, sensors: Array):
         state, queue, obs, seen = carry
         command, state = adapter.act(state, seen, jax.random.key(t))
         queue = jnp.roll(queue, 1, 0).at[0].set(command.action)
-        plant = matrix @ queue[jnp.where(t >= BEGIN, lag, 0)]
+        plant = matrix @ queue[jnp.where((t >= BEGIN) & (t < end), lag, 0)]
         noise, blur = jax.random.normal(jax.random.fold_in(jax.random.key(1), t), (2, 6))
         after = obs + plant @ fast.calibration.model.push + NOISE * noise
         zero = jnp.zeros(())
@@ -63,8 +63,8 @@ def observe(adapter: Any, state: Any, transition: Transition):
 @pytest.fixture(scope="module")
 def delayed():
     """Lives under a delay."""
-    return lambda adapter, lag, matrix=EYE, sensors=0.0: life(
-        adapter, jnp.asarray(lag), jnp.asarray(matrix, jnp.float32), jnp.asarray(sensors)
+    return lambda adapter, lag, matrix=EYE, sensors=0.0, end=STEPS: life(
+        adapter, jnp.asarray(lag), jnp.asarray(matrix, jnp.float32), jnp.asarray(sensors), jnp.asarray(end)
     )
 
 
@@ -90,6 +90,11 @@ def test_the_lag_is_found_and_undone(fast, delayed, lag):
     assert (believed[:30] == 0).all() and (believed[100:] == lag).all()
     settled = slice(220, 290)
     assert wrong[settled].mean() < 0.5 * frozen[settled].mean(), (wrong[settled].mean(), frozen[settled].mean())
+
+
+def test_when_the_delay_ends_it_is_forgotten(fast, delayed):
+    _, believed, _ = delayed(DelayCompensated(fast), 3, end=170)
+    assert (believed[100:170] == 3).all() and (believed[190:] == 0).all()
 
 
 def test_gains_are_found_behind_a_delay(fast, delayed):
