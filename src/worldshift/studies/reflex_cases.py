@@ -159,7 +159,7 @@ REFLEX_STUDIES = (
     ActionCostStudy(
         "action-cost",
         "whether an agent has to be trained with a cost on its actions, and what room for corrections is worth",
-        (WALKERS[1], "walker-walk-no-cost-2", "walker-walk-quadratic-cost-2"),
+        (WALKERS[1], "walker-walk-no-cost-2"),
         ("nominal", "frozen", "fast", "fast, no headroom", "oracle", "oracle, no headroom"),
         Protocol(nominal=500, on=1500, off=0),
         GAINS,
