@@ -181,7 +181,8 @@ class SweepStudy(Study):
         return Grid(columns, lines)
 
     def _wide(self, found: Mapping[str, Mapping[str, LevelSummary]]) -> Grid:
-        ours = [m for m in self.methods if m not in ("nominal", "frozen")]
+        there = {m for each in found.values() for m in each}
+        ours = [m for m in self.methods if m in there and m not in ("nominal", "frozen")]
         columns = (
             *("change", self.axis, "frozen, of nominal"),
             *(f"{m} wins" for m in ours),
