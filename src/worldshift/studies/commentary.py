@@ -36,8 +36,8 @@ COMMENTARY = {
         "Not in the paper: a correction that is added to the action cannot come sooner.",
     ),
     "action-cost": Commentary(
-        "Whether an agent that was trained without a cost can be helped is a question of room, not of gradients: the "
-        "correction's gradient does not pass through the policy.",
+        "What saturated actions cost is room, not the gradient, which does not pass through the policy. Without a cost "
+        "most can be won back if commands may exceed the policy's range, and little if they may not.",
         "RWM trains every agent with a thresholded cost and commands up to twice the range, and does not compare.",
     ),
     "no-shift": Commentary(
