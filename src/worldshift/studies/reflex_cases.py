@@ -42,6 +42,8 @@ from worldshift.studies.point_mass import PointMassStudy
 from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
+RANDOMISED, COSTLESS = "walker-walk-randomised-1", "walker-walk-no-cost-2"
+"""Trained under random gains; and without a cost on its actions."""
 FIRST_FAULT = 1000
 _PAPERS_DRIFT = 20_000
 """Agent steps: cut-off period of the noise that RWM's first author drifts gains with."""
@@ -107,7 +109,7 @@ REFLEX_STUDIES = (
     AgentStudy(
         "base-agents",
         "20 episodes of each shipped agent, and its training curve beside the official scores",
-        (*WALKERS, "cup-catch-1", "cheetah-run-1"),
+        (*WALKERS, RANDOMISED, COSTLESS, "cup-catch-1", "cheetah-run-1"),
     ),
     PointMassStudy(
         "point-mass",
@@ -159,7 +161,7 @@ REFLEX_STUDIES = (
     ActionCostStudy(
         "action-cost",
         "whether an agent has to be trained with a cost on its actions, and what room for corrections is worth",
-        (WALKERS[1], "walker-walk-no-cost-2"),
+        (WALKERS[1], COSTLESS),
         ("nominal", "frozen", "fast", "fast, no headroom", "oracle", "oracle, no headroom"),
         Protocol(nominal=500, on=1500, off=0),
         GAINS,
@@ -189,7 +191,7 @@ REFLEX_STUDIES = (
     LivesStudy(
         "finetune",
         "RWM's baselines: training on for three minutes of a changed body, and training under random gains before",
-        (WALKERS[1], "walker-walk-randomised-1"),
+        (WALKERS[1], RANDOMISED),
         ("nominal", "frozen", "finetune", "finetune, kept buffer", "rma", "fast", "oracle"),
         Protocol(nominal=400, on=3_600, off=0, episode_steps=200, offset=0, block=200),
         GAINS,
