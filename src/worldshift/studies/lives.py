@@ -7,6 +7,7 @@ the seed: agents of one body are pooled, bodies never are.
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -179,6 +180,9 @@ class LivesStudy(Study):
         for body, each in by_body(complete(evidence.rows)).items():
             dt = step_seconds(evidence.header, each[0]["agent"])
             columns[body] = panels(by_method(each), self.protocol, dt, error="paper" in self.methods)
+        rows = zip(*columns.values(), strict=True)
+        drawn = [any(panel.curves for panel in row) for row in rows]
+        columns = {body: list(compress(each, drawn)) for body, each in columns.items()}
         over_body_time(path, columns, title=self.about)
         return True
 
