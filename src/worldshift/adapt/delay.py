@@ -99,12 +99,11 @@ class DelayCompensated(eqx.Module):
         each = jnp.min(cost, 0)
         best = jnp.argmin(each)
         better = each[best] < cost[0, state.lag] - self.config.margin
-        moved = (best != state.lag) & better & ((best == 0) | (each[best] < jnp.log(self.config.enough)))
+        usable = transition.valid & finite(cost)
+        moved = usable & (best != state.lag) & better & ((best == 0) | (each[best] < jnp.log(self.config.enough)))
         inner = jax.tree.map(lambda new, old: jnp.where(moved, new, old), self.inner.doubt(inner), inner)
         lag = jnp.where(moved, best, state.lag).astype(jnp.int32)
-        usable = transition.valid & finite(cost)
-        cost, lag = jnp.where(usable, cost, state.cost), jnp.where(usable, lag, state.lag)
-        return state._replace(inner=inner, cost=cost, lag=lag), telemetry
+        return state._replace(inner=inner, cost=jnp.where(usable, cost, state.cost), lag=lag), telemetry
 
     def finish(self, state: DelayState) -> DelayState:
         """What was learned is kept over a reset; nothing is under way."""
