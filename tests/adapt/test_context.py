@@ -19,7 +19,7 @@ EYE, GAINS = np.eye(3), np.diag([0.6, 1.3, 0.8])
 def rehearsed(linear_agent, exact):
     """Bodies whose gains change every fifty steps, under the frozen policy."""
     push, agent = np.asarray(exact().model.push), linear_agent()
-    rng, n, steps = np.random.default_rng(0), 24, 400
+    rng, n, steps = np.random.default_rng(0), 240, 400
     obs, rows = np.zeros((n, 6)), []
     for t in range(steps):
         gains = rng.uniform(0.5, 1.5, (n, 3)) if t % 50 == 0 else gains

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, quiet
+from worldshift.adapt.contract import Command, Telemetry, Transition, base_action, control_error, quiet
 from worldshift.agents.agent import Agent
 
 
@@ -32,8 +32,7 @@ class Frozen(eqx.Module):
 
     def act(self, state: Array, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, Array]:
         """The base action."""
-        base, state = self.agent.act(state, obs[None], key)
-        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        base, state = base_action(self.agent, state, obs, key)
         return Command(base, base), state
 
     def observe(self, state: Array, transition: Transition) -> tuple[Array, Telemetry]:
@@ -71,8 +70,7 @@ class Oracle(eqx.Module):
 
     def act(self, state: OracleState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, OracleState]:
         """The command whose effect is the base action, as far as the limit allows."""
-        base, memory = self.agent.act(state.memory, obs[None], key)
-        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        base, memory = base_action(self.agent, state.memory, obs, key)
         action = jnp.clip(invert(state.matrix, state.offset, base), -self.authority, self.authority)
         return Command(action, base), state._replace(memory=memory)
 

@@ -16,7 +16,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Key, PRNGKeyArray, PyTree
 
-from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
+from worldshift.adapt.contract import (
+    Command,
+    Telemetry,
+    Transition,
+    base_action,
+    control_error,
+    correction_share,
+    finite,
+    quiet,
+)
 from worldshift.agents.agent import Agent
 from worldshift.nn import Linear
 
@@ -131,8 +140,7 @@ class ContextPolicy(eqx.Module):
 
     def act(self, state: ContextState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, ContextState]:
         """The base action over the gains, within the authority limit."""
-        base, memory = self.agent.act(state.memory, obs[None], key)
-        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        base, memory = base_action(self.agent, state.memory, obs, key)
         action = jnp.clip(base / state.gain, -self.authority, self.authority)
         return Command(action, base), state._replace(memory=memory)
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from worldshift.agents.agent import Agent, Memory
 from worldshift.models.latent import WorldModel
 
 
@@ -74,6 +75,14 @@ class OnlineAdapter(Protocol):
     def finish(self, state: Any) -> Any:
         """An episode has ended (once for each, before the next reset)."""
         ...
+
+
+def base_action(
+    agent: Agent, memory: Memory, obs: Float[Array, " O"], key: PRNGKeyArray
+) -> tuple[Float[Array, " A"], Memory]:
+    """The frozen agent's own action for one body, 0 where it is not finite, and its planner's new memory."""
+    action, memory = agent.act(memory, obs[None], key)
+    return jnp.where(jnp.isfinite(action[0]), action[0], 0.0), memory
 
 
 def control_error(model: WorldModel, transition: Transition) -> Float[Array, ""]:

@@ -17,7 +17,16 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
 
 from worldshift.adapt.bounds import invert
-from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
+from worldshift.adapt.contract import (
+    Command,
+    Telemetry,
+    Transition,
+    base_action,
+    control_error,
+    correction_share,
+    finite,
+    quiet,
+)
 from worldshift.agents.agent import Agent
 from worldshift.models.onestep import OneStep
 
@@ -130,8 +139,7 @@ class FastReflex(eqx.Module):
         self, state: FastReflexState, obs: Float[Array, " O"], key: PRNGKeyArray
     ) -> tuple[Command, FastReflexState]:
         """The command whose estimated effect is the base action, within the authority limit."""
-        base, memory = self.agent.act(state.memory, obs[None], key)
-        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        base, memory = base_action(self.agent, state.memory, obs, key)
         return Command(self.reach(state, base), base), state._replace(memory=memory)
 
     def reach(self, state: FastReflexState, wanted: Float[Array, " A"]) -> Float[Array, " A"]:

@@ -14,7 +14,16 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
+from worldshift.adapt.contract import (
+    Command,
+    Telemetry,
+    Transition,
+    base_action,
+    control_error,
+    correction_share,
+    finite,
+    quiet,
+)
 from worldshift.adapt.fast_reflex import Calibration
 from worldshift.agents.agent import Agent
 
@@ -61,8 +70,7 @@ class L1Adaptive(eqx.Module):
 
     def act(self, state: L1State, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, L1State]:
         """The base action without what is believed to be added to it, within the authority limit."""
-        base, memory = self.agent.act(state.memory, obs[None], key)
-        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        base, memory = base_action(self.agent, state.memory, obs, key)
         action = jnp.clip(base - state.filtered, -self.config.authority, self.config.authority)
         return Command(action, base), state._replace(memory=memory)
 

@@ -14,7 +14,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from worldshift.adapt.contract import Command, Telemetry, Transition, control_error, correction_share, finite, quiet
+from worldshift.adapt.contract import (
+    Command,
+    Telemetry,
+    Transition,
+    base_action,
+    control_error,
+    correction_share,
+    finite,
+    quiet,
+)
 from worldshift.agents.agent import Agent
 from worldshift.models.latent import WorldModel
 from worldshift.models.onestep import InSteps
@@ -156,8 +165,7 @@ class Reflex(eqx.Module):
 
     def act(self, state: ReflexState, obs: Float[Array, " O"], key: PRNGKeyArray) -> tuple[Command, ReflexState]:
         """Base action plus the controller's correction, within the authority limit; the base action if not finite."""
-        base, memory = self.agent.act(state.memory, obs[None], key)
-        base = jnp.where(jnp.isfinite(base[0]), base[0], 0.0)
+        base, memory = base_action(self.agent, state.memory, obs, key)
         total = base + self._correct(state.controller, self.agent.model.encode(obs), base)
         action = jnp.clip(jnp.where(finite(total), total, base), -self.config.authority, self.config.authority)
         return Command(action, base), state._replace(memory=memory)

@@ -123,17 +123,19 @@ def _seed(seed: int, episode: int) -> int:
 
 
 @eqx.filter_jit
-def _start(adapter: OnlineAdapter, keys: jax.Array) -> Any:
+def start(adapter: OnlineAdapter, keys: jax.Array) -> Any:
+    """The states of bodies that have lived nothing yet, one for each key."""
     return jax.vmap(adapter.init)(keys)
 
 
 @eqx.filter_jit
-def _decide(adapter: OnlineAdapter, state: Any, obs: jax.Array, keys: jax.Array) -> tuple[Command, Any]:
+def decide(adapter: OnlineAdapter, state: Any, obs: jax.Array, keys: jax.Array) -> tuple[Command, Any]:
+    """The first commands of an episode."""
     return jax.vmap(adapter.act)(state, obs, keys)
 
 
 @eqx.filter_jit
-def _control(
+def control(
     adapter: OnlineAdapter, state: Any, transition: Transition, obs: jax.Array, keys: jax.Array
 ) -> tuple[Command, Any, Telemetry]:
     """One full control step of every body: learn from what followed, then decide."""
@@ -182,7 +184,7 @@ def run_method(
     """
     world = _Bodies(protocol, shift, bodies, schedule, threads)
     n, key = len(bodies), jax.random.key(seed)
-    state = _start(adapter, jax.random.split(key, n))
+    state = start(adapter, jax.random.split(key, n))
     obs, sums, ones = jnp.asarray(world.reset()), _Blocks(n, protocol), jnp.ones(n, bool)
     age, pending = protocol.offset, None
     for t in range(protocol.steps):
@@ -191,9 +193,9 @@ def run_method(
         if isinstance(adapter, Oracle):
             state = _tell(adapter, state, *(jnp.asarray(x, jnp.float32) for x in truth))
         if pending is None:
-            command, state = _decide(adapter, state, obs, keys)
+            command, state = decide(adapter, state, obs, keys)
         else:
-            command, state, telemetry = _control(adapter, state, pending, obs, keys)
+            command, state, telemetry = control(adapter, state, pending, obs, keys)
             sums.hear(t - 1, telemetry)
         step = world.batch.step(np.asarray(command.action))
         base = np.asarray(command.base)
@@ -274,15 +276,15 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[s
 def control_step_ms(adapter: OnlineAdapter, obs_dim: int, repeats: int = 200) -> float:
     """Median milliseconds of one full control step (observe and act) of one body, compiled, after warm-up."""
     obs, key = jnp.zeros((1, obs_dim)), jax.random.split(jax.random.key(0), 1)
-    state = _start(adapter, key)
-    command, state = _decide(adapter, state, obs, key)
+    state = start(adapter, key)
+    command, state = decide(adapter, state, obs, key)
     transition = Transition(obs, command, obs, jnp.ones(1, bool), jnp.zeros(1), jnp.zeros(1, bool))
     arrays, static = eqx.partition(adapter, eqx.is_array)
 
     # Plain jit: a runner may keep the adapter's arrays on one side and pay no filtering per call.
     @jax.jit
     def step(arrays: Any, state: Any, transition: Transition) -> tuple[Command, Any]:
-        command, state, _ = _control(eqx.combine(arrays, static), state, transition, obs, key)
+        command, state, _ = control(eqx.combine(arrays, static), state, transition, obs, key)
         return command, state
 
     times = []

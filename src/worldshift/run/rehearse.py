@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,7 +17,8 @@ import numpy as np
 from worldshift import envs, zoo
 from worldshift.adapt.bounds import Frozen
 from worldshift.adapt.context import ContextConfig, ContextEncoder, ContextPolicy, Rehearsal, fit_context
-from worldshift.adapt.contract import Command, OnlineAdapter, Transition
+from worldshift.adapt.contract import OnlineAdapter, Transition
+from worldshift.run.protocol import control, decide, start
 from worldshift.shifts import ActuatorGain, Shifted, StepOnOff, Uniform
 
 GAINS = ActuatorGain(Uniform(-0.5, 0.5))
@@ -65,16 +64,20 @@ class Lives:
     def go_on(self, adapter: OnlineAdapter, steps: int) -> Rehearsal:
         """`steps` agent steps of every body, under an adapter that meets them for the first time."""
         n, rows, (self.key, key) = len(self.bodies), [], jax.random.split(self.key)
-        state, pending = jax.vmap(adapter.init)(jax.random.split(key, n)), None
+        state, pending = start(adapter, jax.random.split(key, n)), None
         for t in range(steps):
             keys = jax.random.split(jax.random.fold_in(key, t), n)
-            command, state = _control(adapter, state, pending, jnp.asarray(self.obs), keys)
+            obs = jnp.asarray(self.obs)
+            if pending is None:
+                command, state = decide(adapter, state, obs, keys)
+            else:
+                command, state, _ = control(adapter, state, pending, obs, keys)
             gains = np.stack([_gains(body, command.base.shape[1]) for body in self.bodies])
             step = self.batch.step(np.asarray(command.action))
-            rows.append((self.obs, command.action, step.obs.copy(), gains))
-            lived = (jnp.asarray(x) for x in (self.obs, step.obs, np.ones(n, bool), step.reward, step.terminated))
-            obs, next_obs, valid, reward, terminated = lived
-            pending = Transition(obs, command, next_obs, valid, reward, terminated)
+            after = step.obs.copy()  # resets below write over it
+            rows.append((self.obs, command.action, after, gains))
+            lived = (jnp.asarray(x) for x in (after, np.ones(n, bool), step.reward, step.terminated))
+            pending = Transition(obs, command, *lived)
             self.obs = step.obs
             for i in np.flatnonzero(step.terminated | step.truncated):
                 self.obs[i] = self.batch.reset([int(self.rng.integers(2**31))], only=[int(i)])[0]
@@ -93,12 +96,3 @@ def joined(seen: Sequence[Rehearsal]) -> Rehearsal:
 def _gains(body: Shifted, actions: int) -> np.ndarray:
     known = body.action_matrix()
     return np.ones(actions) if known is None else np.diagonal(known[0])
-
-
-@eqx.filter_jit
-def _control(
-    adapter: OnlineAdapter, state: Any, pending: Transition | None, obs: jax.Array, keys: jax.Array
-) -> tuple[Command, Any]:
-    if pending is not None:
-        state, _ = jax.vmap(adapter.observe)(state, pending)
-    return jax.vmap(adapter.act)(state, obs, keys)

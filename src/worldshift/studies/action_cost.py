@@ -18,10 +18,10 @@ from worldshift import zoo
 from worldshift.adapt.bounds import Frozen
 from worldshift.adapt.contract import Command, Telemetry, Transition
 from worldshift.report.grid import UNKNOWN, Grid, number, seconds, share
-from worldshift.run.methods import TIGHT, compare
+from worldshift.run.methods import TIGHT
 from worldshift.run.protocol import run_method
 from worldshift.studies.contract import Evidence
-from worldshift.studies.lives import LivesStudy, body_of, kept
+from worldshift.studies.lives import LivesStudy, body_of
 
 SATURATED = 0.95
 """Size of a base action from which on it counts as saturated."""
@@ -45,26 +45,24 @@ class ActionCostStudy(LivesStudy):
 
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each body, with shares under the fault of saturated base actions and of commands at their bound."""
-        shipped, bound = zoo.load(agent), 1.0 if method.endswith(TIGHT) else 2.0
+        bound, on = 1.0 if method.endswith(TIGHT) else 2.0, self.protocol.on
         at_bound, saturated = np.zeros(len(self.bodies)), np.zeros(len(self.bodies))
-        protocol = replace(self.protocol, task=shipped.task)
 
         def watch(t: int, envs: list[gymnasium.Env], command: Command) -> None:
-            if protocol.nominal <= t < protocol.nominal + protocol.on:
+            if 0 <= t - self.protocol.nominal < on:
                 at_bound[:] += np.mean(np.abs(command.action) > bound - 1e-3, axis=-1)
                 saturated[:] += np.mean(np.abs(command.base) > SATURATED, axis=-1)
 
-        told = {"report": lambda _, done: report(done), "watch": lambda _: watch}
-        found = compare(shipped, [method], protocol, self.shift, self.bodies, **told)
-        rows = [{k: kept(v) for k, v in row.items() if k != "gain"} for row in found.rows[method]]
+        rows, info = self._live(agent, method, report, watch)
         for i, row in enumerate(rows):
-            row |= {"at_bound": round(at_bound[i] / protocol.on, 5), "saturated": round(saturated[i] / protocol.on, 5)}
+            row |= {"at_bound": round(at_bound[i] / on, 5), "saturated": round(saturated[i] / on, 5)}
         if method == "frozen":
-            felt = run_method(Felt(shipped.agent), protocol, self.shift, self.bodies)
-            under = slice(protocol.nominal // protocol.block, (protocol.nominal + protocol.on) // protocol.block)
+            shipped, protocol = zoo.load(agent), self.protocol
+            felt = run_method(Felt(shipped.agent), replace(protocol, task=shipped.task), self.shift, self.bodies)
+            under = slice(protocol.nominal // protocol.block, (protocol.nominal + on) // protocol.block)
             for row, other in zip(rows, felt, strict=True):
                 row["gradient"] = float(f"{np.mean(other['score'][under]):.5g}")
-        return rows, {"ms": round(found.ms[method], 4), "dt": found.dt}
+        return rows, info
 
     def table(self, evidence: Evidence) -> Grid:
         """A line for each agent and method."""

@@ -17,7 +17,7 @@ from worldshift import zoo
 from worldshift.report.figures import Panel, over_body_time
 from worldshift.report.grid import Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
-from worldshift.run.methods import compare, is_costly
+from worldshift.run.methods import Watch, compare, is_costly
 from worldshift.run.metrics import course, harm
 from worldshift.run.protocol import Body, Protocol, rounded
 from worldshift.run.show import COMPARISON_LEGEND, comparison, panels
@@ -85,6 +85,11 @@ class LivesStudy(Study):
 
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each body; its time step and what a control step costs."""
+        return self._live(agent, method, report)
+
+    def _live(
+        self, agent: str, method: str, report: Callable[[int], None], watch: Watch | None = None
+    ) -> tuple[list[dict[str, Any]], dict]:
         shipped = zoo.load(agent)
         found = compare(
             shipped,
@@ -94,8 +99,9 @@ class LivesStudy(Study):
             self.bodies,
             sampled=self.sampled,
             report=lambda _, done: report(done),
+            watch=lambda _: watch,
         )
-        rows = [{key: kept(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
+        rows = [{key: _kept(value) for key, value in row.items() if key != "gain"} for row in found.rows[method]]
         return rows, {"ms": round(found.ms[method], 4), "dt": found.dt}
 
     def summaries(self, header: Header, rows: Rows) -> dict[str, Any]:
@@ -219,6 +225,6 @@ def _fast(s: Summary, whose: str) -> str:
     )
 
 
-def kept(value: Any) -> Any:
+def _kept(value: Any) -> Any:
     """A value of a row as it is stored: lists of numbers rounded."""
     return rounded(value, DIGITS) if isinstance(value, list) else value
