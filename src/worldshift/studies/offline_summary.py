@@ -76,7 +76,7 @@ def table(found: Summaries, order: Sequence[str]) -> Grid:
     for name in cases:
         own = [each.get(name) for each in found.values()]
         shares = [s.share for s in own if s]
-        whole = 100 * np.mean(shares) if len(shares) == len(found) else np.nan
+        whole = float(100 * np.mean(shares)) if len(shares) == len(found) else np.nan
         cells = [f"{interval(s.final, 0)}{_percent(s.share)}" if s else UNKNOWN for s in own]
         lines.append((name, *cells, f"{number(whole, 0)} %" if np.isfinite(whole) else UNKNOWN))
     if len(found) == 1:
