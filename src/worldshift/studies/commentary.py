@@ -53,8 +53,9 @@ COMMENTARY = {
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
     "latents": Commentary(
-        "All but the first two refit one network on the same healthy steps and differ in what it sees: a latent that "
-        "was trained to predict, one that never was, or the observation.",
+        "A space serves if it was trained to predict or is what the sensors say. In an untrained encoder's the error "
+        "points elsewhere, and the slow correction can do harm. For a body whose state is measured, the agent's latent "
+        "is a convenience.",
         "RWM measures errors in the agent's latent and leaves open whether another would do.",
     ),
     "point-mass": Commentary(

@@ -4,6 +4,7 @@ RWM's step perturbations (arXiv 2505.15589, section 5) and ours. Bodies are told
 the seed: agents of one body are pooled, bodies never are.
 """
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -218,10 +219,12 @@ def _paper(s: Summary, nominal: Summary, whose: str) -> str:
 def _fast(s: Summary, whose: str) -> str:
     """What the fast reflex promises, in a sentence."""
     times = ", ".join(f"below {level} after {seconds(t)}" for level, t in s.actuation_times.items())
+    ends = not math.isnan(s.after_effect.value)
+    after = f"; after the fault ends, below 0.25 after {seconds(s.after_effect)}" if ends else ""
     return (
         f"Fast reflex{whose}, {s.bodies} trials of {s.draws} draws: actuation error {interval(s.actuation_end)} at the "
-        f"end; {times} (median over bodies, sustained); {share(s.oracle_share)} of what the oracle wins back; after "
-        f"the fault ends, below 0.25 after {seconds(s.after_effect)}. Brackets: 95 % bootstrap over fault draws."
+        f"end; {times} (median over bodies, sustained); {share(s.oracle_share)} of what the oracle wins back{after}. "
+        "Brackets: 95 % bootstrap over fault draws."
     )
 
 
