@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from worldshift.envs.from_gym import FromGym
     from worldshift.run.adapt_offline import adapt_offline, save_adapted
     from worldshift.run.collect import collect
-    from worldshift.run.methods import compare
+    from worldshift.run.comparison import compare
     from worldshift.run.pretrain import PretrainConfig, pretrain
     from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
     from worldshift.run.protocol import Body, Protocol, read_rows, run_method, write_rows
@@ -72,7 +72,7 @@ _PLACES = {
     "worldshift.envs.from_gym": ("FromGym",),
     "worldshift.run.adapt_offline": ("adapt_offline", "save_adapted"),
     "worldshift.run.collect": ("collect",),
-    "worldshift.run.methods": ("compare",),
+    "worldshift.run.comparison": ("compare",),
     "worldshift.run.pretrain": ("PretrainConfig", "pretrain"),
     "worldshift.run.pretrain_draw": ("PretrainDrawConfig", "pretrain_draw"),
     "worldshift.run.protocol": ("Body", "Protocol", "read_rows", "run_method", "write_rows"),

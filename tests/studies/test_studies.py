@@ -12,7 +12,8 @@ import pytest
 from worldshift import zoo
 from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.cli.results_verb import drawn, findings
-from worldshift.run.methods import GAINS, METHODS, PLANNER, SPACED, SamplingAgent, build, compare, seconds_per_step
+from worldshift.run.comparison import compare, seconds_per_step
+from worldshift.run.methods import GAINS, METHODS, PLANNER, SPACED, SamplingAgent, build
 from worldshift.run.metrics import actuation_error, course
 from worldshift.run.protocol import Body, Protocol, read_rows
 from worldshift.run.show import panels
@@ -210,7 +211,7 @@ def test_the_committed_official_scores_can_be_drawn():
 
 def test_methods_by_name(tiny_run, tmp_path):
     shipped = zoo.load(tiny_run.path)
-    for method in METHODS.keys() - SPACED.keys() - {"rma"}:  # those prepare themselves for minutes
+    for method in METHODS.keys() - SPACED.keys() - {"rma"}:  # which prepare themselves for minutes
         assert hasattr(build(method, shipped, PROTOCOL), "observe")
     with pytest.raises(ValueError, match="unknown method 'magic': choose among nominal"):
         build("magic", shipped, PROTOCOL)

@@ -9,7 +9,7 @@ import tyro
 
 from worldshift import zoo
 from worldshift.cli.shared import emit, method_progress, say, shift_from
-from worldshift.run.methods import compare, episode_steps
+from worldshift.run.comparison import compare, episode_steps
 from worldshift.run.protocol import Body, Protocol
 from worldshift.run.show import COMPARISON_LEGEND, comparison
 from worldshift.run.summary import plain, summarise

@@ -16,7 +16,8 @@ import numpy as np
 from worldshift.adapt.contract import Command
 from worldshift.report import film
 from worldshift.report.figures import over_body_time
-from worldshift.run.methods import GAINS, Comparison, Watch, compare, episode_steps
+from worldshift.run.comparison import Comparison, Watch, compare, episode_steps
+from worldshift.run.methods import GAINS
 from worldshift.run.protocol import Body, Protocol
 from worldshift.run.show import panels
 from worldshift.run.summary import Summary, plain, summarise

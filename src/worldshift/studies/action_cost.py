@@ -18,7 +18,7 @@ from worldshift import zoo
 from worldshift.adapt.bounds import Frozen
 from worldshift.adapt.contract import Command, Telemetry, Transition
 from worldshift.report.grid import UNKNOWN, Grid, number, seconds, share
-from worldshift.run.methods import TIGHT
+from worldshift.run.methods import METHODS
 from worldshift.run.protocol import run_method
 from worldshift.studies.contract import Evidence
 from worldshift.studies.lives import LivesStudy, body_of
@@ -45,7 +45,7 @@ class ActionCostStudy(LivesStudy):
 
     def run_pair(self, agent: str, method: str, report: Callable[[int], None]) -> tuple[list[dict[str, Any]], dict]:
         """A row for each body, with shares under the fault of saturated base actions and of commands at their bound."""
-        bound, on = 1.0 if method.endswith(TIGHT) else 2.0, self.protocol.on
+        bound, on = METHODS[method].authority, self.protocol.on
         at_bound, saturated = np.zeros(len(self.bodies)), np.zeros(len(self.bodies))
 
         def watch(t: int, envs: list[gymnasium.Env], command: Command) -> None:

@@ -18,7 +18,8 @@ from worldshift import zoo
 from worldshift.report.figures import Panel, over_body_time
 from worldshift.report.grid import Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
-from worldshift.run.methods import Watch, compare, is_costly
+from worldshift.run.comparison import Watch, compare
+from worldshift.run.methods import METHODS
 from worldshift.run.metrics import course, harm
 from worldshift.run.protocol import Body, Protocol, rounded
 from worldshift.run.show import COMPARISON_LEGEND, comparison, panels
@@ -67,7 +68,7 @@ class LivesStudy(Study):
         """A few short lives of the first agent, to see that everything works. Its numbers mean nothing."""
         p = self.protocol
         short = replace(p, nominal=min(p.nominal, 2 * p.block), on=min(p.on, 10 * p.block), off=min(p.off, 5 * p.block))
-        name, cheap = f"{self.name}-quick", tuple(m for m in self.methods if not is_costly(m))
+        name, cheap = f"{self.name}-quick", tuple(m for m in self.methods if not METHODS[m].costly)
         return replace(
             self,
             name=name,

@@ -20,7 +20,7 @@ from worldshift.report.figures import Curve
 from worldshift.report.grid import Grid, interval, share
 from worldshift.report.paths import Walk, paths
 from worldshift.report.stats import Estimate, estimate, mean
-from worldshift.run.methods import compare
+from worldshift.run.comparison import compare
 from worldshift.run.protocol import Body, Protocol, rounded
 from worldshift.run.summary import plain
 from worldshift.shifts import Shift, StepOnOff

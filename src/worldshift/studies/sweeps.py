@@ -15,7 +15,8 @@ from worldshift import zoo
 from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import UNKNOWN, Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
-from worldshift.run.methods import compare, is_costly
+from worldshift.run.comparison import compare
+from worldshift.run.methods import METHODS
 from worldshift.run.metrics import course
 from worldshift.run.protocol import Body, Protocol, rounded
 from worldshift.run.summary import SETTLED_S, plain
@@ -78,7 +79,7 @@ class SweepStudy(Study):
             self,
             name=f"{self.name}-quick",
             agents=self.agents[:1],
-            methods=tuple(m for m in self.methods if not is_costly(m)),
+            methods=tuple(m for m in self.methods if not METHODS[m].costly),
             protocol=short,
             levels=levels,
             lives=self.lives[:2],
