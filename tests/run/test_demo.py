@@ -64,7 +64,7 @@ def test_numbers_are_what_was_found(found):
     result, out, _, shipped = found
     stored = json.loads((out / "numbers.json").read_text())
     assert stored == json.loads(json.dumps(result.as_json(DEMO, shipped)))
-    assert stored["methods"]["fast"]["reward"] == pytest.approx(result.summaries["fast"].reward, rel=1e-4)
+    assert stored["methods"]["layered"]["reward"] == pytest.approx(result.summaries["layered"].reward, rel=1e-4)
     assert stored["dt"] == 0.05 and stored["seed"] == 5
 
 

@@ -24,8 +24,8 @@ from worldshift.run.summary import Summary, plain, summarise
 from worldshift.shifts import Shifted
 from worldshift.zoo import Shipped
 
-METHODS = ("nominal", "frozen", "paper", "fast", "oracle")
-FILMED = {"frozen": "#D55E00", "fast": "#0072B2"}
+METHODS = ("nominal", "frozen", "paper", "fast", "layered", "oracle")
+FILMED = {"frozen": "#D55E00", "layered": "#0072B2"}
 SIZE = (300, 200)
 STRIDE = 2
 """Agent steps between two frames."""
@@ -152,7 +152,7 @@ class _Camera:
 
     def develop(self, strip: Path, moving: Path) -> None:
         """Writes the strip and the GIF, in real time."""
-        labels = {"frozen": "frozen", "fast": "reflex"}
+        labels = {"frozen": "frozen", "layered": "reflex"}
         rows = {labels[m]: frames for m, frames in self.frames.items()}
         film.gif(rows, moving, fps=1 / (STRIDE * self.dt))
         count = min(len(frames) for frames in rows.values())
