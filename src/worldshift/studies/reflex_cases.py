@@ -42,8 +42,10 @@ from worldshift.studies.point_mass import PointMassStudy
 from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
-RANDOMISED, COSTLESS = "walker-walk-randomised-1", "walker-walk-no-cost-2"
-"""Trained under random gains; and without a cost on its actions."""
+RANDOMISED = "walker-walk-randomised-1"
+"""Trained under random gains."""
+COSTLESS, QUADRATIC = "walker-walk-no-cost-2", "walker-walk-quadratic-cost-2"
+"""Trained without a cost on their actions, and with a plain quadratic one: the seed of the one with the usual cost."""
 FIRST_FAULT = 1000
 _PAPERS_DRIFT = 20_000
 """Agent steps: cut-off period of the noise that RWM's first author drifts gains with."""
@@ -109,7 +111,7 @@ REFLEX_STUDIES = (
     AgentStudy(
         "base-agents",
         "20 episodes of each shipped agent, and its training curve beside the official scores",
-        (*WALKERS, RANDOMISED, COSTLESS, "cup-catch-1", "cheetah-run-1"),
+        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, "cup-catch-1", "cheetah-run-1"),
     ),
     PointMassStudy(
         "point-mass",
@@ -161,7 +163,7 @@ REFLEX_STUDIES = (
     ActionCostStudy(
         "action-cost",
         "whether an agent has to be trained with a cost on its actions, and what room for corrections is worth",
-        (WALKERS[1], COSTLESS),
+        (WALKERS[1], QUADRATIC, COSTLESS),
         ("nominal", "frozen", "fast", "fast, no headroom", "oracle", "oracle, no headroom"),
         Protocol(nominal=500, on=1500, off=0),
         GAINS,
