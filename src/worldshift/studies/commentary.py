@@ -37,7 +37,8 @@ COMMENTARY = {
     ),
     "action-cost": Commentary(
         "What saturated actions cost is room, not the gradient, which does not pass through the policy. Without a cost "
-        "most can be won back if commands may exceed the policy's range, and little if they may not.",
+        "most can be won back if commands may exceed the policy's range, and little if they may not. A plain quadratic "
+        "cost does not leave that room either, and this walker walks worse with it.",
         "RWM trains every agent with a thresholded cost and commands up to twice the range, and does not compare.",
     ),
     "no-shift": Commentary(
