@@ -88,6 +88,16 @@ def test_an_agent_is_evaluated_where_it_was_trained(places, tmp_path, capsys):
     assert card["evaluation"]["returns"] == asked["returns"] and card["training"]["shift"] == REVERSED
 
 
+def test_recorded_episodes_are_read_without_a_reward(places, capsys):
+    line = f"eval {places['agent']} --data {places['data']}"
+    assert run(f"{line} --json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert sum(found["decisions"]) == 1200 and found["paid"] == [None] * found["episodes"]
+    assert found["read_per_decision"] == pytest.approx(sum(found["read"]) / 1200, abs=1e-3)
+    assert run(line) == 0
+    assert f"a decision over {found['episodes']} episodes, as the model of" in capsys.readouterr().out
+
+
 def test_adapt_without_a_simulation_prints_the_held_out_error(places, tmp_path, capsys):
     """From two recordings at once, here twice the same."""
     out, data = tmp_path / "adapted", places["data"]
@@ -136,6 +146,10 @@ def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
         ("pretrain --out AGENT --seed 5", "another seed"),
         ("pretrain --out NEW --agent-steps 0", "agent_steps must be at least 1"),
         ("eval AGENT --planner on", "has no planner"),
+        ("eval AGENT --data NOWHERE", "is not a folder of episodes"),
+        ("eval AGENT --data DATA --card", "leave --card"),
+        ("eval draw-cup-catch-1 --data DATA", "read it with an agent of this body"),
+        ("eval walker-walk-2 --data DATA", "another kind of agent"),
         ("demo residual --agent walker-walk-2 --out NEW", "is not a DRAW agent"),
     ],
 )

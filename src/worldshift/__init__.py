@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from worldshift.data.episodes import Episode, Episodes, load_episodes, save_episodes
     from worldshift.envs import BatchEnv, make
     from worldshift.envs.from_gym import FromGym
+    from worldshift.run.acting import read_returns
     from worldshift.run.adapt_offline import adapt_offline, save_adapted
     from worldshift.run.collect import collect
     from worldshift.run.comparison import compare
@@ -70,6 +71,7 @@ _PLACES = {
     "worldshift.data.episodes": ("Episode", "Episodes", "load_episodes", "save_episodes"),
     "worldshift.envs": ("BatchEnv", "make"),
     "worldshift.envs.from_gym": ("FromGym",),
+    "worldshift.run.acting": ("read_returns",),
     "worldshift.run.adapt_offline": ("adapt_offline", "save_adapted"),
     "worldshift.run.collect": ("collect",),
     "worldshift.run.comparison": ("compare",),
@@ -135,6 +137,7 @@ __all__ = [
     "make",
     "pretrain",
     "pretrain_draw",
+    "read_returns",
     "read_rows",
     "record",
     "run_method",

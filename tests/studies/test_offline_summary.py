@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from worldshift.studies.offline_summary import by_case, final_shares, notes, over_updates, table
+from worldshift.studies.offline_summary import by_case, final_shares, notes, over_updates, reading, table
 
 
 def _row(pair, method, seed, returns, errors=None):
@@ -59,3 +59,11 @@ def test_curves_have_the_range_over_seeds_and_levels_are_drawn_all_along():
     assert curves["oracle"].x.tolist() == [0, 3] and curves["oracle"].y.tolist() == [400, 400]
     assert curves["residual"].y.tolist() == [0, 200, 200, 200]
     assert curves["residual"].low.tolist() == [0, 100, 200, 100]
+
+
+def test_what_the_model_reads_is_compared_where_it_was_measured():
+    assert reading(ROWS) == []
+    curve = {"updates": [0, 1], "target_return": [0.0, 400.0], "read_return": [10.0, 380.0]}
+    (said,) = reading([*ROWS, {"pair": "one", "method": "residual", "seed": 3, "curve": curve}])
+    assert "is 15 of 500 off in the mean, and 5 too little; correlation 1.000 over 2 measurements of 1 agents" in said
+    assert said.endswith("whose returns are 0 to 400.")

@@ -68,7 +68,8 @@ class Residual:
             data = data.first(self.transitions)
 
         def measure(agent: DrawAgent) -> dict[str, float]:
-            return {"target_return": evaluate_draw(agent, task, shift, episodes=self.episodes, seed=self.seed)["mean"]}
+            found = evaluate_draw(agent, task, shift, episodes=self.episodes, seed=self.seed)
+            return {"target_return": found["mean"], "read_return": found["read"]}
 
         with progress(self.updates, f"{data.transitions:,} transitions") as told:
             adapted = adapt_offline(

@@ -8,7 +8,7 @@ import tyro
 from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.data.episodes import load_episodes, save_episodes
 from worldshift.envs import PIXELS
-from worldshift.run.appraisal import acting
+from worldshift.run.acting import Acting
 from worldshift.run.record import Behaviour, RecordConfig, record
 from worldshift.zoo import load_dreamer
 
@@ -50,7 +50,7 @@ class Verb:
         config = RecordConfig(
             *(task, shift, self.transitions, self.behaviour, self.length, from_states, self.rewards, self.seed)
         )
-        act = acting(agent, self.seed) if agent else None
+        act = Acting(agent, self.seed) if agent else None
         described = {
             "task": task,
             "shift": shift.to_dict() if shift else None,

@@ -4,16 +4,15 @@ Protocol of TD-MPC2's evaluations (arXiv 2310.16828): whole episodes, mean actio
 """
 
 import json
-from collections.abc import Callable
-from itertools import count
 from typing import Any
 
 import jax
 import numpy as np
 
 from worldshift import envs
-from worldshift.agents.draw_agent import DrawAgent, Memory
+from worldshift.agents.draw_agent import DrawAgent
 from worldshift.run import pairs
+from worldshift.run.acting import Acting
 from worldshift.run.evaluate import Evaluation, evaluate
 from worldshift.shifts import Shift, Shifted
 from worldshift.zoo import Shipped, beside
@@ -56,32 +55,19 @@ def _described(task: str, episodes: int, seed: int, length: int, result: Evaluat
     }
 
 
-def acting(agent: DrawAgent, seed: int, *, sample: bool = True) -> Callable[[np.ndarray, int], np.ndarray]:
-    """A function of (observations, step) for `evaluate`; actions are sampled as ReDRAW evaluates.
-
-    Steps are asked for in order; step 0 begins an episode in every environment.
-    """
-    key = jax.random.fold_in(jax.random.key(seed), 5)
-    memory: list[Memory | None] = [None]
-    number = count()
-
-    def act(obs: np.ndarray, t: int) -> np.ndarray:
-        before = memory[0] if t else None
-        action, memory[0] = agent.act(before, obs, jax.random.fold_in(key, next(number)), sample=sample)
-        return np.asarray(action)
-
-    return act
-
-
 def evaluate_draw(
     agent: DrawAgent, task: str, shift: Shift | None = None, *, episodes: int, seed: int = 10_000, sample: bool = True
 ) -> dict[str, Any]:
-    """Whole episodes of a DRAW agent under ReDRAW's protocol (at most 500), under a constant shift if there is one."""
-    batch = pairs.batch(task, shift, episodes)
+    """Whole episodes of a DRAW agent under ReDRAW's protocol (at most 500), under a constant shift if there is one.
+
+    `read` is the mean return as the agent's own model reads it from what it saw.
+    """
+    batch, act = pairs.batch(task, shift, episodes), Acting(agent, seed, sample=sample, reads=True)
     length = int(batch.envs[0].get_wrapper_attr("episode_steps"))
-    result = evaluate(batch, acting(agent, seed, sample=sample), steps=length, seed=seed)
+    result = evaluate(batch, act, steps=length, seed=seed)
     batch.close()
-    return _described(task, episodes, seed, length, result)
+    read = round(float(act.returns(result.lengths).mean()), 3)
+    return _described(task, episodes, seed, length, result) | {"read": read}
 
 
 def training_curve(shipped: Shipped) -> list[list[float]]:

@@ -26,7 +26,7 @@ from worldshift.data.replay import Replay
 from worldshift.maths import annealed
 from worldshift.models.draw import Draw
 from worldshift.run import pairs
-from worldshift.run.appraisal import acting
+from worldshift.run.acting import Acting
 from worldshift.run.evaluate import evaluate
 from worldshift.run.rounds import Lives, Report, TrainingRun, saved_steps
 from worldshift.shifts import Shift
@@ -205,7 +205,7 @@ class _Run(TrainingRun):
 
     def evaluate(self) -> dict[str, float]:
         """The task's policy, its actions sampled."""
-        result = evaluate(self.eval_batch, acting(self.agent(), self.config.seed), steps=self.length)
+        result = evaluate(self.eval_batch, Acting(self.agent(), self.config.seed), steps=self.length)
         return {"eval_return": float(result.returns.mean()), "eval_min": float(result.returns.min())}
 
     def save_agent(self, path: Path) -> None:

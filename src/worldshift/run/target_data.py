@@ -9,7 +9,7 @@ from typing import Literal
 from worldshift import zoo
 from worldshift.agents.draw_agent import DrawAgent
 from worldshift.data.episodes import Episodes
-from worldshift.run.appraisal import acting
+from worldshift.run.acting import Acting
 from worldshift.run.pairs import Pair
 from worldshift.run.record import Behaviour, RecordConfig, record
 
@@ -35,7 +35,7 @@ def target_data(
         source, _ = zoo.load_dreamer(f"draw-{pair.task.replace(':', '-')}-1")
         failed = own_data(pair, source, seed + 10_000, few, length)
         return target_data(pair, "mixed", seed, transitions - few, length) + failed
-    act = None if behaviour == "random" else acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
+    act = None if behaviour == "random" else Acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
     config = RecordConfig(pair.task, pair.shift, transitions, behaviour, length, seed=seed)
     return Episodes(tuple(record(config, act)), {})
 
@@ -43,4 +43,4 @@ def target_data(
 def own_data(pair: Pair, agent: DrawAgent, seed: int, transitions: int, length: int | None) -> Episodes:
     """What an agent that is not the target's own records there, mixed."""
     config = RecordConfig(pair.task, pair.shift, transitions, length=length, seed=seed)
-    return Episodes(tuple(record(config, acting(agent, seed))), {})
+    return Episodes(tuple(record(config, Acting(agent, seed))), {})

@@ -18,7 +18,7 @@ from worldshift.adapt import encoded, offline
 from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import Grid, interval, number
 from worldshift.report.stats import Estimate, estimate, mean
-from worldshift.run.appraisal import acting
+from worldshift.run.acting import Acting
 from worldshift.run.record import RecordConfig, record
 from worldshift.run.summary import plain
 from worldshift.shifts import CameraPose, Colours, Lighting, Shift
@@ -78,7 +78,7 @@ class LooksStudy(Study):
         for severity, shift in zip(self.severities, dict(self.looks)[method], strict=True):
             for seed in self.seeds:
                 asked = RecordConfig(task, shift, 500 * count, "policy", rewards=True, seed=seed, num_envs=count)
-                lived = list(record(asked, acting(found, seed)))
+                lived = list(record(asked, Acting(found, seed)))
                 seen = encoded.observe(found.model, ((e.seen, e.action) for e in lived), LENGTH)
                 error = offline.held_out(found.model, seen, jax.random.key(seed), LENGTH).kl
                 paid = np.mean([np.sum(e.reward) for e in lived if e.reward is not None])

@@ -24,7 +24,7 @@ from worldshift.run.pairs import Pair, pair_of
 from worldshift.run.summary import plain
 from worldshift.run.target_data import EPISODE, Recording, oracle_of, own_data, target_data
 from worldshift.studies.contract import Evidence, Header, Rows, Scores, Study
-from worldshift.studies.offline_summary import CaseSummary, by_case, final_shares, notes, over_updates, table
+from worldshift.studies.offline_summary import CaseSummary, by_case, final_shares, notes, over_updates, reading, table
 
 Measured = Literal["source", "oracle", "randomised"]
 
@@ -127,7 +127,7 @@ class OfflineStudy(Study):
 
         def measure(agent: DrawAgent, seed: int) -> dict[str, float]:
             found = evaluate_draw(agent, pair.task, pair.shift, episodes=self.episodes, seed=10_000 + seed)
-            return {"target_return": found["mean"]}
+            return {"target_return": found["mean"], "read_return": found["read"]}
 
         if case.config is None:
             curves = [[{"updates": 0} | measure(source, seed)] for seed in self.seeds]
@@ -136,7 +136,7 @@ class OfflineStudy(Study):
         report(self.steps)
         rows = []
         for seed, curve in zip(self.seeds, curves, strict=True):
-            kept = ("updates", "target_return", "held_out_kl", "kl", "return", "paid")
+            kept = ("updates", "target_return", "read_return", "held_out_kl", "kl", "return", "paid")
             columns = {k: [float(f"{row[k]:.4g}") for row in curve if k in row] for k in kept}
             rows.append({"pair": pair.name, "seed": seed, "curve": {k: v for k, v in columns.items() if v}})
         return rows, {}
@@ -155,8 +155,8 @@ class OfflineStudy(Study):
         return table(evidence.summaries, self.methods)
 
     def notes(self, evidence: Evidence) -> list[str]:
-        """What the columns are, and which checkpoint to take."""
-        return notes(evidence.summaries)
+        """What the columns are, which checkpoint to take, and whether the model tells without a reward."""
+        return notes(evidence.summaries) + reading(evidence.rows)
 
     def scores(self, evidence: Evidence) -> Scores | None:
         """Final return over the oracle's mean; tasks are the pairs, where all of them have the method."""

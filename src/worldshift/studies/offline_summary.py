@@ -106,6 +106,20 @@ def notes(found: Summaries) -> list[str]:
     ]
 
 
+def reading(rows: Rows) -> list[str]:
+    """How well the agent's own model tells its return, where both were measured, in a sentence."""
+    curves = [row["curve"] for row in rows if "read_return" in row["curve"]]
+    if not curves:
+        return []
+    read, true = (np.concatenate([curve[name] for curve in curves]) for name in ("read_return", "target_return"))
+    off, lean, like = np.mean(np.abs(read - true)), np.mean(read - true), np.corrcoef(read, true)[0, 1]
+    return [
+        f"What the agent's model reads that it was paid, without a reward, is {off:.0f} of 500 off in the mean, and "
+        f"{abs(lean):.0f} too {'much' if lean > 0 else 'little'}; correlation {like:.3f} over {len(read)} measurements "
+        f"of {len(curves)} agents, whose returns are {min(true):.0f} to {max(true):.0f}."
+    ]
+
+
 def over_updates(rows: Rows, name: str) -> dict[str, dict[str, Curve]]:
     """Curves by pair and case: mean over seeds, and their range. What is measured once is a level all along."""
     found: dict[str, dict[str, Curve]] = {}
