@@ -78,6 +78,14 @@ class LayeredState(NamedTuple):
     key: PRNGKeyArray
 
 
+class Learned(NamedTuple):
+    """What learning changes of a state."""
+
+    controller: Controller
+    optimiser: optax.OptState
+    count: Int[Array, ""]
+
+
 class LayeredReflex(eqx.Module):
     """A fast structured estimate and a slow network, behind the online-adapter contract."""
 
@@ -132,10 +140,12 @@ class LayeredReflex(eqx.Module):
         reach = state.reach + (self._reach(state, transition) - state.reach) / config.span
         base, target = transition.command.base, transition.command.target
         row = Memory(latent, jnp.zeros_like(base) if target is None else target - base, slope, curvature)
-        memory = jax.tree.map(lambda ring, new: ring.at[state.count % config.window].set(new), state.memory, row)
-        usable = transition.valid & finite(*row, excess, reach)
-        new = state._replace(memory=memory, count=state.count + 1, excess=excess, reach=reach)
-        return _pick(usable, self._learn(new), state)._replace(fast=fast), telemetry
+        usable, place = transition.valid & finite(*row, excess, reach), state.count % config.window
+        keep = lambda ring, new: ring.at[place].set(jnp.where(usable, new, ring[place]))  # noqa: E731 - no whole copy
+        new = state._replace(
+            memory=jax.tree.map(keep, state.memory, row), count=state.count + 1, excess=excess, reach=reach
+        )
+        return _pick(usable, self._learn(new), state._replace(memory=new.memory))._replace(fast=fast), telemetry
 
     def finish(self, state: LayeredState) -> LayeredState:
         """What was learned is kept over a reset."""
@@ -185,6 +195,10 @@ class LayeredReflex(eqx.Module):
 
     def _learn(self, state: LayeredState) -> LayeredState:
         """One Adam step where the gate is open; where it is closed the network falls silent and its memory empties."""
+        learned = jax.lax.cond(self.openness(state) > 0, lambda s: self._improved(s), _forgotten, state)
+        return state._replace(**dict(zip(Learned._fields, learned, strict=True)))
+
+    def _improved(self, state: LayeredState) -> Learned:
         config, key = self.config, jax.random.fold_in(state.key, state.count)
         pick = jax.random.randint(key, (config.batch,), 0, jnp.clip(state.count, 1, config.window))
         latent, sent, slope, curvature = (x[pick] for x in state.memory)
@@ -198,15 +212,14 @@ class LayeredReflex(eqx.Module):
 
         updates, optimiser = self._adam().update(eqx.filter_grad(loss)(state.controller), state.optimiser)
         controller = eqx.apply_updates(state.controller, updates)
-        is_open = self.openness(state) > 0
-        good = is_open & (state.count >= LEAST) & finite(*jax.tree.leaves(controller))
-        learned = _pick(good, state._replace(controller=controller, optimiser=optimiser), state)
-        forgotten = state._replace(
-            controller=_silent(state.controller),
-            optimiser=jax.tree.map(jnp.zeros_like, state.optimiser),
-            count=jnp.zeros_like(state.count),
-        )
-        return _pick(is_open, learned, forgotten)
+        good = (state.count >= LEAST) & finite(*jax.tree.leaves(controller))
+        before = Learned(state.controller, state.optimiser, state.count)
+        return _pick(good, Learned(controller, optimiser, state.count), before)
+
+
+def _forgotten(state: LayeredState) -> Learned:
+    nothing = jax.tree.map(jnp.zeros_like, state.optimiser)
+    return Learned(_silent(state.controller), nothing, jnp.zeros_like(state.count))
 
 
 def _silent(controller: Controller) -> Controller:

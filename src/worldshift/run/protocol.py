@@ -275,17 +275,18 @@ def read_rows(path: str | os.PathLike[str]) -> tuple[dict[str, Any], list[dict[s
 
 def control_step_ms(adapter: OnlineAdapter, obs_dim: int, repeats: int = 200) -> float:
     """Median milliseconds of one full control step (observe and act) of one body, compiled, after warm-up."""
-    obs, key = jnp.zeros((1, obs_dim)), jax.random.split(jax.random.key(0), 1)
-    state = start(adapter, key)
-    command, state = decide(adapter, state, obs, key)
-    transition = Transition(obs, command, obs, jnp.ones(1, bool), jnp.zeros(1), jnp.zeros(1, bool))
+    obs, key = jnp.zeros(obs_dim), jax.random.key(0)
+    command, state = eqx.filter_jit(adapter.act)(eqx.filter_jit(adapter.init)(key), obs, key)
+    zero, no = jnp.zeros(()), jnp.zeros((), bool)
+    transition = Transition(obs, command, obs, ~no, zero, no)
     arrays, static = eqx.partition(adapter, eqx.is_array)
 
     # Plain jit: a runner may keep the adapter's arrays on one side and pay no filtering per call.
     @jax.jit
     def step(arrays: Any, state: Any, transition: Transition) -> tuple[Command, Any]:
-        command, state, _ = control(eqx.combine(arrays, static), state, transition, obs, key)
-        return command, state
+        own = eqx.combine(arrays, static)
+        state, _ = own.observe(state, transition)
+        return own.act(state, obs, key)
 
     times = []
     for _ in range(repeats + 20):
