@@ -50,7 +50,8 @@ COMMENTARY = {
         _TABLE_2 + " Read off figure 2, half of the error is gone after 40 to 45 episodes, 400 to 450 s.",
     ),
     "update-laws": Commentary(
-        "What is published is one of several ways to follow the same error. Each line changes one thing, nothing else.",
+        "How far ahead errors are predicted does not matter. Learning while the episode is under way does, and so does "
+        "the right form: a gain and an offset for each motor, with the same step, find what a network does not.",
         "Not in the paper; its first author's code keeps a horizon of 3, the latent alone, and a step an episode.",
     ),
     "latents": Commentary(
