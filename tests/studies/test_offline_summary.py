@@ -65,5 +65,5 @@ def test_what_the_model_reads_is_compared_where_it_was_measured():
     assert reading(ROWS) == []
     curve = {"updates": [0, 1], "target_return": [0.0, 400.0], "read_return": [10.0, 380.0]}
     (said,) = reading([*ROWS, {"pair": "one", "method": "residual", "seed": 3, "curve": curve}])
-    assert "is 15 of 500 off in the mean, and 5 too little; correlation 1.000 over 2 measurements of 1 agents" in said
+    assert "is 15 of 500 off in the mean, and 5 too little; correlation 1.000 over 2 measurements of 1 runs" in said
     assert said.endswith("whose returns are 0 to 400.")

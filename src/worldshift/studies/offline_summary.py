@@ -116,7 +116,7 @@ def reading(rows: Rows) -> list[str]:
     return [
         f"What the agent's model reads that it was paid, without a reward, is {off:.0f} of 500 off in the mean, and "
         f"{abs(lean):.0f} too {'much' if lean > 0 else 'little'}; correlation {like:.3f} over {len(read)} measurements "
-        f"of {len(curves)} agents, whose returns are {min(true):.0f} to {max(true):.0f}."
+        f"of {len(curves)} runs, whose returns are {min(true):.0f} to {max(true):.0f}."
     ]
 
 
