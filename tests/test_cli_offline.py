@@ -125,7 +125,7 @@ def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
     assert all(Path(file).is_file() for file in found["files"])
     assert run(f"demo residual --out {tmp_path / 'two'}") == 0
     said = capsys.readouterr().out
-    assert all(word in said for word in ("zero-shot", "residual", "oracle", "dreams.png"))
+    assert all(word in said for word in ("zero-shot", "residual", "oracle", "reads it", "dreams.png"))
 
 
 @pytest.mark.parametrize(

@@ -73,11 +73,15 @@ class Verb:
         first, last = (row["held_out_kl"] for row in (found.curve[0], found.curve[-1]))
         errors = {"zero-shot": first, "residual": last}
         rows = [
-            (name, *(number(r[k], 0) for k in ("mean", "std", "min")), number(errors.get(name), 2))
+            (name, *(number(r[k], 0) for k in ("mean", "std", "min", "read")), number(errors.get(name), 2))
             for name, r in found.returns.items()
         ]
         out = say()
         out.print(f"{agent}: {found.transitions:,} transitions recorded in the target, without rewards.\n")
-        out.print(Grid(("method", "return in the target", "std", "lowest", "held-out error (nats)"), rows).rich())
-        out.print(f"[dim]{demo.episodes} episodes each, 500 is the most there is; oracle: trained in the target.[/]\n")
+        header = ("method", "return in the target", "std", "lowest", "as its model reads it", "held-out error (nats)")
+        out.print(Grid(header, rows).rich())
+        out.print(
+            f"[dim]{demo.episodes} episodes each, 500 is the most there is; oracle: trained in the target; what a model "
+            "reads needs no reward.[/]\n"
+        )
         return found.files

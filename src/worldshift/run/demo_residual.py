@@ -96,7 +96,7 @@ def residual_demo(
 
     def appraise(agent: DrawAgent) -> dict[str, float]:
         found = evaluate_draw(agent, pair.task, pair.shift, episodes=demo.episodes, seed=20_000 + demo.seed)
-        return {name: found[name] for name in ("mean", "std", "min")}
+        return {name: found[name] for name in ("mean", "std", "min", "read")}
 
     told("recording the target", 0)
     data = target_data(pair, "mixed", demo.seed, demo.transitions)
