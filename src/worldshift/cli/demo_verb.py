@@ -81,7 +81,7 @@ class Verb:
         header = ("method", "return in the target", "std", "lowest", "as its model reads it", "held-out error (nats)")
         out.print(Grid(header, rows).rich())
         out.print(
-            f"[dim]{demo.episodes} episodes each, 500 is the most there is; oracle: trained in the target; what a model "
-            "reads needs no reward.[/]\n"
+            f"[dim]{demo.episodes} episodes each, 500 is the most there is; oracle: trained in the target; what a "
+            "model reads needs no reward.[/]\n"
         )
         return found.files
