@@ -117,7 +117,7 @@ COMMENTARY = {
     ),
     "offline-data": Commentary(
         "Let the adapted agent record half of the data: what it does wrong is then in it. Data of an expert alone fail "
-        "at the lowest held-out error of all.",
+        "at the lowest held-out error of all; what the model reads of the agent's own episodes does tell.",
         "ReDRAW reports overfitting from 10,000 transitions and fewer.",
     ),
     "offline-choices": Commentary(
