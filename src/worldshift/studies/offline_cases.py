@@ -79,6 +79,15 @@ OFFLINE_STUDIES = (
             Case("residual, three quarters of 40,000 its own", _ONE, recordings=4),
             Case("residual, three quarters of 4,000 its own", _ONE, transitions=4_000, recordings=4),
             Case("residual, half of 4,000 its own in two turns", _ONE, transitions=4_000, recordings=3, first=2_000),
+            Case(
+                "residual, half of 4,000 its own in two turns, 6,000 updates",
+                _ONE,
+                transitions=4_000,
+                recordings=3,
+                first=2_000,
+                between=3000,
+                updates=6000,
+            ),
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (4_000, 1_000)
