@@ -27,8 +27,8 @@ COMMENTARY = {
     ),
     "step-gains": Commentary(
         "A reflex that estimates a few numbers with a Kalman step is right within seconds, on every draw. It stays as "
-        "near to nominal as an oracle that is told the fault. An encoder that was trained on such faults (RMA) is nearly "
-        "as good; L1 control, which takes a weak motor for a push, is not.",
+        "near to nominal as an oracle that is told the fault. An encoder that was trained on such faults (RMA) is "
+        "nearly as good; L1 control, which takes a weak motor for a push, is not.",
         _TABLE_2,
     ),
     "delays": Commentary(
