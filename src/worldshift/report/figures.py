@@ -271,7 +271,7 @@ def look_of(name: str, names: Sequence[str]) -> Look:
     if name in OFFLINE_LOOKS:
         return OFFLINE_LOOKS[name]
     free = [n for n in names if n not in OFFLINE_LOOKS]
-    colours = ("#E69F00", "#CC79A7", "#56B4E9", "#000000")
+    colours = ("#E69F00", "#7F3C8D", "#56B4E9", "#000000", "#8C564B", "#8FBC3B")
     styles: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (6, 1, 1, 1)))
     place = free.index(name)
     return Look(name, colours[place % len(colours)], styles[(place // len(colours)) % len(styles)], 1.4)
