@@ -195,8 +195,8 @@ class LayeredReflex(eqx.Module):
 
     def _learn(self, state: LayeredState) -> LayeredState:
         """One Adam step where the gate is open; where it is closed the network falls silent and its memory empties."""
-        learned = jax.lax.cond(self.openness(state) > 0, lambda s: self._improved(s), _forgotten, state)
-        return state._replace(**dict(zip(Learned._fields, learned, strict=True)))
+        improved = lambda s: self._improved(s)  # noqa: E731 - a module's own method cannot be hashed, which cond wants
+        return state._replace(**jax.lax.cond(self.openness(state) > 0, improved, _forgotten, state)._asdict())
 
     def _improved(self, state: LayeredState) -> Learned:
         config, key = self.config, jax.random.fold_in(state.key, state.count)

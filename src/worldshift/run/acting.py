@@ -37,7 +37,9 @@ class Acting:
         key = jax.random.fold_in(self._key, self._count)
         action, memory = self.agent.act(self._memory if t else None, obs, key, sample=self.sample)
         if self.reads:
-            self._read = [*(self._read if t else []), np.asarray(_reward(self.agent.model, memory.latent.z))]
+            if not t:
+                self._read.clear()
+            self._read.append(np.asarray(_reward(self.agent.model, memory.latent.z)))
         self._count, self._memory = self._count + 1, memory
         return np.asarray(action)
 

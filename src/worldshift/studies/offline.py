@@ -51,8 +51,6 @@ class Case:
     """Parts of the data: the first as above, every further one by what was adapted to those before it."""
     first: int | None = None
     """Transitions of the first part, where the parts are not equal; the others share the rest."""
-    between: int | None = None
-    """Updates of what records a further part; by default half of them."""
 
     @property
     def parts(self) -> tuple[int, ...]:
@@ -105,7 +103,6 @@ class OfflineStudy(Study):
                 transitions=min(case.transitions, 2000),
                 first=case.first and 1000,
                 updates=None,
-                between=None,
                 config=case.config and replace(case.config, lead=min(case.config.lead, 10)),
             )
             for case in self.cases
@@ -183,12 +180,11 @@ class OfflineStudy(Study):
         together = jax.default_backend() != "cpu"
         curves: list[list[dict[str, float]]] = []
         (part, *further), updates = case.parts, case.updates or self.updates
-        before = case.between or max(updates // 2, config.lead + 1)
         for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
             past = len(curves) * updates
             data = [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group]
             for turn, count in enumerate(further, 1):
-                so_far = adapt_seeds(source, data, config, updates=before, seeds=group)
+                so_far = adapt_seeds(source, data, config, updates=max(updates // 2, config.lead + 1), seeds=group)
                 data = [
                     had + own_data(pair, each.agent, seed + 10_000 * turn, count, case.length)
                     for had, each, seed in zip(data, so_far, group, strict=True)
@@ -209,7 +205,7 @@ class OfflineStudy(Study):
 
 def _said(case: Case) -> dict[str, Any]:
     """A case as JSON values, without what is as the study or the other numbers have it."""
-    return {k: v for k, v in asdict(case).items() if k not in ("updates", "first", "between") or v is not None}
+    return {k: v for k, v in asdict(case).items() if k not in ("updates", "first") or v is not None}
 
 
 def pair_of_agent(agent: str) -> Pair:

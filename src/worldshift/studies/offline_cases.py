@@ -85,7 +85,6 @@ OFFLINE_STUDIES = (
                 transitions=4_000,
                 recordings=3,
                 first=2_000,
-                between=3000,
                 updates=6000,
             ),
             *(
