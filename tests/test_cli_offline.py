@@ -148,7 +148,7 @@ def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
         ("eval AGENT --planner on", "has no planner"),
         ("eval AGENT --data NOWHERE", "is not a folder of episodes"),
         ("eval AGENT --data DATA --card", "leave --card"),
-        ("eval draw-cup-catch-1 --data DATA", "read it with an agent of this body"),
+        ("eval draw-cup-catch-1 --data DATA", "take the agent of this body"),
         ("eval walker-walk-2 --data DATA", "another kind of agent"),
         ("demo residual --agent walker-walk-2 --out NEW", "is not a DRAW agent"),
     ],

@@ -49,11 +49,7 @@ def observe(
     recurrent = isinstance(model, Rssm)
     infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
     for obs, action in episodes:
-        if obs.shape[1:] != (model.obs_dim,) or action.shape[1:] != (model.action_dim,):
-            raise ValueError(
-                f"the data has {obs.shape[-1]} observations and {action.shape[-1]} actions, the model "
-                f"{model.obs_dim} and {model.action_dim}: adapt the agent of this body."
-            )
+        model.check_body(obs.shape[1], action.shape[1])
         if not recurrent:
             rows.append(np.asarray(infer(jnp.asarray(obs))))
         actions.append(np.concatenate([action, np.zeros_like(action[:1])]))

@@ -162,6 +162,18 @@ class Draw(eqx.Module):
         """The parts that predict the next latent: what a finetune of the dynamics trains."""
         return self.dynamics, self.initial
 
+    def check_body(self, obs_dim: int, action_dim: int) -> None:
+        """That recordings of so many observations and actions can be of the body that the model knows.
+
+        Raises:
+            ValueError: they cannot.
+        """
+        if (obs_dim, action_dim) != (self.obs_dim, self.action_dim):
+            raise ValueError(
+                f"the data has {obs_dim} observations and {action_dim} actions, the model {self.obs_dim} and "
+                f"{self.action_dim}: take the agent of this body."
+            )
+
     def embed(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B E"]:
         """Features of an observation; what Plan2Explore's ensemble predicts."""
         return self.encoder(self.standard(obs))

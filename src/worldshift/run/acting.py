@@ -64,11 +64,7 @@ def read_returns(model: Draw, data: Episodes, seed: int = 0) -> Float[np.ndarray
     found = []
     for i, episode in enumerate(data.episodes):
         seen, action = episode.seen, episode.action
-        if (seen.shape[1], action.shape[1]) != (model.obs_dim, model.action_dim):
-            raise ValueError(
-                f"the data has {seen.shape[1]} observations and {action.shape[1]} actions, the model {model.obs_dim} "
-                f"and {model.action_dim}: read it with an agent of this body."
-            )
+        model.check_body(seen.shape[1], action.shape[1])
         key = jax.random.fold_in(jax.random.key(seed), i)
         found.append(float(_read(model, jnp.asarray(seen), jnp.asarray(action), key)))
     return np.asarray(found)
