@@ -126,7 +126,7 @@ COMMENTARY = {
         "ReDRAW begins with a random output layer, a fresh actor and critic, and dreams from all latents alike.",
     ),
     "offline-long": Commentary(
-        "Nothing is lost in ten times the updates that the residual needs, by it or by a finetune of the dynamics.",
+        "Nothing is lost in ten times the updates that the residual needs, whatever corrects the model.",
         "ReDRAW reports that its residual keeps its returns over long training while finetunes overfit.",
     ),
     "offline-looks": Commentary(
