@@ -49,7 +49,7 @@ def observe(
     recurrent = isinstance(model, Rssm)
     infer = eqx.filter_jit(lambda obs: model.infer(model.embed(obs)))
     for obs, action in episodes:
-        model.check_body(obs.shape[1], action.shape[1])
+        model.check_body(obs, action)
         if not recurrent:
             rows.append(np.asarray(infer(jnp.asarray(obs))))
         actions.append(np.concatenate([action, np.zeros_like(action[:1])]))

@@ -162,16 +162,16 @@ class Draw(eqx.Module):
         """The parts that predict the next latent: what a finetune of the dynamics trains."""
         return self.dynamics, self.initial
 
-    def check_body(self, obs_dim: int, action_dim: int) -> None:
-        """That recordings of so many observations and actions can be of the body that the model knows.
+    def check_body(self, obs: np.ndarray, action: np.ndarray) -> None:
+        """That recorded observations (T+1, O) and actions (T, A) can be of the body that the model knows.
 
         Raises:
             ValueError: they cannot.
         """
-        if (obs_dim, action_dim) != (self.obs_dim, self.action_dim):
+        if obs.shape[1:] != (self.obs_dim,) or action.shape[1:] != (self.action_dim,):
             raise ValueError(
-                f"the data has {obs_dim} observations and {action_dim} actions, the model {self.obs_dim} and "
-                f"{self.action_dim}: take the agent of this body."
+                f"the data has {obs.shape[-1]} observations and {action.shape[-1]} actions, the model {self.obs_dim} "
+                f"and {self.action_dim}: take the agent of this body."
             )
 
     def embed(self, obs: Float[Array, "*B O"]) -> Float[Array, "*B E"]:

@@ -64,7 +64,7 @@ def read_returns(model: Draw, data: Episodes, seed: int = 0) -> Float[np.ndarray
     found = []
     for i, episode in enumerate(data.episodes):
         seen, action = episode.seen, episode.action
-        model.check_body(seen.shape[1], action.shape[1])
+        model.check_body(seen, action)
         key = jax.random.fold_in(jax.random.key(seed), i)
         found.append(float(_read(model, jnp.asarray(seen), jnp.asarray(action), key)))
     return np.asarray(found)
