@@ -11,8 +11,12 @@ from typing import Any, NamedTuple
 
 # Before JAX is imported anywhere: bit-exact comparisons need one and the same back end on every machine.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-# Nearly all the time of these tests goes into compiling small programs once: unoptimised code is made much faster.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true")
+# Nearly all the time of these tests goes into compiling small programs once. Unoptimised code is made faster, and code
+# by the older of XLA's two emitters for a CPU three times as fast again (an update of DRAW: 9.0 s, then 3.3 s).
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false",
+)
 # Tests need no GL: without this, dm_control looks for one while it is imported, and warns where it finds none.
 os.environ.setdefault("MUJOCO_GL", "disable")
 

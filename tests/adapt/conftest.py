@@ -73,6 +73,7 @@ class Life(NamedTuple):
     base: np.ndarray
     target: np.ndarray
     plant: np.ndarray
+    after: np.ndarray
     telemetry: Any
     states: Any
     last: Any
@@ -94,32 +95,39 @@ def _live(
     seed: int = 0,
     push: jax.Array = PUSH,
     invalid: Any = (),
+    along: Life | None = None,
 ) -> Life:
-    """Steps of the plant z' = z + (M a + d) @ push + noise; `matrix` and `offset` may change in time."""
+    """Steps of the plant z' = z + (M a + d) @ push + noise; `matrix` and `offset` may change in time.
+
+    `along`: the plant goes where it went in that life, whatever is commanded. What two adapters answer to the same
+    can be compared so; on paths of their own, the last bit of a rounding grows without bound.
+    """
     actions = push.shape[0]
     matrices = jnp.broadcast_to(jnp.asarray(matrix, jnp.float32), (steps, actions, actions))
     offsets = jnp.broadcast_to(jnp.asarray(offset, jnp.float32), (steps, actions))
     valid = jnp.ones(steps, bool).at[jnp.asarray(invalid, jnp.int32)].set(False)
     keys = jax.random.split(jax.random.key(seed), steps)
     start = adapter.init(jax.random.key(seed)) if state is None else state
+    path = jnp.full((steps, push.shape[1]), jnp.nan) if along is None else jnp.asarray(along.after)
 
     @jax.jit
-    def whole(start, matrices, offsets, valid, keys):
+    def whole(start, matrices, offsets, valid, path, keys):
         def step(carry, inputs):
             state, z = carry
-            m, d, ok, key = inputs
+            m, d, ok, led, key = inputs
             command, state = adapter.act(state, z, key)
             plant = jnp.clip(command.action, -2, 2) @ m.T + d
             after = z + plant @ push + noise * jax.random.normal(key, z.shape)
+            after = jnp.where(jnp.isnan(led), after, led)
             zero = jnp.zeros(())
             state, telemetry = adapter.observe(state, Transition(z, command, after, ok, zero, zero > 1))
             command = command._replace(target=command.base if command.target is None else command.target)
-            return (state, after), (command, plant, telemetry, state)
+            return (state, after), (command, plant, after, telemetry, state)
 
-        return jax.lax.scan(step, (start, jnp.zeros(push.shape[1])), (matrices, offsets, valid, keys))
+        return jax.lax.scan(step, (start, jnp.zeros(push.shape[1])), (matrices, offsets, valid, path, keys))
 
-    (last, _), (command, plant, telemetry, states) = whole(start, matrices, offsets, valid, keys)
-    return Life(*map(np.asarray, (*command, plant)), telemetry, states, last)
+    (last, _), (command, plant, after, telemetry, states) = whole(start, matrices, offsets, valid, path, keys)
+    return Life(*map(np.asarray, (*command, plant, after)), telemetry, states, last)
 
 
 @pytest.fixture(scope="session")
