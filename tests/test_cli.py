@@ -215,14 +215,16 @@ def test_study_then_results_then_readme(tiny_zoo, tmp_path, capsys):
     page = tmp_path / "README.md"
     page.write_text(f"before\n{readme.BEGIN}\nold\n{readme.END}\nafter\n")
     name, figures = "step-gains-quick", tmp_path / "figures"
-    told = cli.main(
-        ["results", name, "--folder", str(rows), "--figures", str(figures), "--readme", str(page), "--json"]
-    )
+    tables = tmp_path / "docs" / "results.md"
+    pages = ["--figures", str(figures), "--readme", str(page), "--tables", str(tables)]
+    told = cli.main(["results", name, "--folder", str(rows), *pages, "--json"])
     again = one_object(capsys.readouterr().out)
     assert told == 0 and again["bodies"] == found["bodies"]
-    assert again["files"] == [str(figures / f"{name}.png"), str(page)] and (figures / f"{name}.png").is_file()
+    assert again["files"] == [str(figures / f"{name}.png"), str(page), str(tables)]
+    assert f"](../figures/{name}.png)" in tables.read_text() and (figures / f"{name}.png").is_file()
     text = page.read_text()
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
+    assert f"| [{name}](docs/results.md#{name}): " in text, "the overview"
     assert "| fast |" in text and "Fast reflex, 4 trials of 2 draws" in text
 
     html = tmp_path / "out" / "report.html"

@@ -1,4 +1,4 @@
-"""The page is one file that needs nothing else, says what it was given, and is sound HTML whatever the words are."""
+"""Reports say what they were given: as one page that needs nothing else and is sound HTML, and as Markdown."""
 
 import base64
 import re
@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from worldshift.report.grid import Grid
-from worldshift.report.page import TALL, Section, page
+from worldshift.report.markdown import document
+from worldshift.report.page import page
+from worldshift.report.section import TALL, Section
 
 VOID = {"meta", "img", "br"}
 
@@ -61,3 +63,18 @@ def test_a_page_is_sound_and_needs_nothing_else(picture):
     assert re.findall(r'id="([^"]+)"', text) == ["one-two", "bare"]
     assert "<script" not in text and "@import" not in text and "url(" not in text
     assert text.count("<details>") == 1, "a long table is folded away, a short one is not"
+
+
+def test_a_markdown_document_links_its_pictures_from_where_it_stands(picture, tmp_path):
+    grid = Grid(("method", "reward"), [("a", "1 [0, 2]")])
+    tall = Grid(("m",), [("x",)] * (TALL + 1))
+    sections = [
+        Section("one", "is it", [("Results", grid)], picture, "said so", "means", ["a note"], ["p", "q"]),
+        Section("bare", "what", [("Results", tall)]),
+    ]
+    text = document("T", "lead", sections, tmp_path / "docs")
+    assert text.startswith("# T\n\nlead\n\n- [one](#one): is it\n- [bare](#bare): what\n\n## one\n\nIs it.")
+    assert "![is it](../p.png)" in text and "| a | 1 [0, 2] |" in text and "<sub>p<br>q</sub>" in text
+    assert [words in text for words in ("Published: said so", "\n\nmeans\n\n", "\n\na note\n\n")] == [True] * 3
+    bare = text[text.index("## bare") :]
+    assert "Published" not in bare and "![" not in bare and bare.count("<details>") == text.count("<details>") == 1

@@ -52,6 +52,10 @@ def test_shares_are_of_methods_that_every_pair_has():
     assert set(found) == {"residual", "oracle"}
     np.testing.assert_allclose(found["residual"], [[0.5, 1.0], [0.5, 1.0]])
     np.testing.assert_allclose(found["oracle"], 1.0)
+    rows = [row for row in ROWS if (row["pair"], row["method"]) != ("two", "oracle")]
+    under_way = final_shares(rows, ("residual", "other", "oracle"))
+    np.testing.assert_allclose(under_way["residual"], [[0.5], [0.5]])
+    assert final_shares([row for row in ROWS if row["method"] == "residual"], ("residual",)) == {}
 
 
 def test_curves_have_the_range_over_seeds_and_levels_are_drawn_all_along():

@@ -1,4 +1,4 @@
-"""`worldshift results`: what the committed rows say, as tables, JSON, figures and the README's own table."""
+"""`worldshift results`: what the committed rows say, as tables, JSON, figures and the repository's own pages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,8 +10,11 @@ from rich.markup import escape
 
 from worldshift.cli.readme import rewrite
 from worldshift.cli.shared import emit, say
+from worldshift.files import write_text
+from worldshift.report.markdown import document
 from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import load_study, with_rows
+from worldshift.studies.sections import LEAD, drawn, section
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,9 @@ class Verb:
     figures: Path | None = None
     """Draw the studies' figures into this folder."""
     readme: Path | None = None
-    """Rewrite the table of results in this file, between its two markers."""
+    """Rewrite the overview of results in this file, between its two markers."""
+    tables: Path | None = None
+    """Write all tables into this Markdown file, with the figures if they are drawn, too."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -35,10 +40,15 @@ class Verb:
         if not names:
             raise ValueError(f"there are no rows in {self.folder}: run `worldshift study NAME` first.")
         loaded = [load_study(name, self.folder) for name in names]
-        files = [str(path) for each in loaded for path in drawn(each, self.figures, self.folder)]
+        pictures = [drawn(each, self.figures, self.folder) if self.figures else None for each in loaded]
+        files = [str(path) for path in pictures if path]
         if self.readme:
             rewrite(self.readme, loaded)
             files.append(str(self.readme))
+        if self.tables:
+            sections = [section(each, path) for each, path in zip(loaded, pictures, strict=True)]
+            write_text(self.tables, document("Results", LEAD, sections, self.tables.parent))
+            files.append(str(self.tables))
         if self.json and len(loaded) > 1:
             emit(
                 {
@@ -59,12 +69,6 @@ def findings(evidence: Evidence) -> dict[str, Any]:
     study = evidence.study
     base = {"study": study.name, "about": study.about, "definition": evidence.header["definition"]}
     return base | study.numbers(evidence)
-
-
-def drawn(evidence: Evidence, folder: Path | None, results: Path) -> list[Path]:
-    """Draws the study's figure into a folder, if there is one and it has one."""
-    path = folder and folder / f"{evidence.study.name}.png"
-    return [path] if path and evidence.study.draw(evidence, path, results) else []
 
 
 def tell(evidence: Evidence, *, json: bool, extra: Mapping[str, Any]) -> None:

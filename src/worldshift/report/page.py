@@ -6,13 +6,10 @@ A section is a study: its question, its picture, what it means, what the paper s
 import base64
 import html
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from worldshift.report.grid import Grid
-
-TALL = 24
-"""Lines beyond which a table is folded away until somebody asks for it."""
+from worldshift.report.section import TALL, Section
 
 _STYLE = """
 :root { --ink: #1d2129; --soft: #5b6472; --line: #dfe3e8; --paper: #ffffff; --shade: #f5f7f9; --link: #0072b2 }
@@ -51,22 +48,6 @@ code { background: var(--shade); border-radius: 4px; padding: .05rem .3rem; font
   table { font-size: 7.5pt } th, td { padding: .15rem .3rem } .scroll { overflow: visible }
 }
 """
-
-
-@dataclass(frozen=True)
-class Section:
-    """One study."""
-
-    name: str
-    question: str
-    tables: Sequence[tuple[str, Grid]]
-    """Captions and tables."""
-    picture: Path | None = None
-    paper: str = ""
-    """What was published about it."""
-    meaning: str = ""
-    notes: Sequence[str] = ()
-    provenance: Sequence[str] = ()
 
 
 def page(title: str, lead: str, sections: Sequence[Section]) -> str:

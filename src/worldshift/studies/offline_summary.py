@@ -138,14 +138,17 @@ def over_updates(rows: Rows, name: str) -> dict[str, dict[str, Curve]]:
 
 
 def final_shares(rows: Rows, methods: Sequence[str]) -> dict[str, np.ndarray]:
-    """By method, of those that every pair has from every seed: final returns over the oracle's mean, (seeds, pairs)."""
-    pairs = list(dict.fromkeys(row["pair"] for row in rows))
+    """By method, of those that every pair has from every seed: final returns over the oracle's mean, (seeds, pairs).
+
+    A pair without an oracle, as there is while a study is under way, is left out.
+    """
     seeds = list(dict.fromkeys(row["seed"] for row in rows))
     finals = {
         (row["method"], row["pair"], row["seed"]): float(np.mean(row["curve"]["target_return"][-LATE:])) for row in rows
     }
+    pairs = [p for p in dict.fromkeys(row["pair"] for row in rows) if all((BOUND, p, seed) in finals for seed in seeds)]
     found = {}
-    for m in methods:
+    for m in methods if pairs else ():
         if all((m, pair, seed) in finals for pair in pairs for seed in seeds):
             own, best = (np.asarray([[finals[name, p, s] for p in pairs] for s in seeds]) for name in (m, BOUND))
             found[m] = own / best.mean(0)
