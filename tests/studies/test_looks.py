@@ -10,7 +10,7 @@ from PIL import Image
 
 from worldshift.agents.draw_agent import DrawAgent, save_agent
 from worldshift.agents.imagination import ActorCritic
-from worldshift.cli.results_verb import drawn, findings
+from worldshift.cli.results_verb import findings
 from worldshift.models.draw import Draw
 from worldshift.models.vision import PIXELS
 from worldshift.run.protocol import read_rows
@@ -18,6 +18,7 @@ from worldshift.shifts import Lighting
 from worldshift.studies.contract import Evidence
 from worldshift.studies.looks import LOOKS_STUDY, LooksStudy, by_look
 from worldshift.studies.runner import run_study
+from worldshift.studies.sections import drawn
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,8 @@ def test_a_study_of_looks_is_run_told_and_drawn(study, tmp_path):
     evidence = Evidence(study, header, rows)
     assert json.loads(json.dumps(findings(evidence)))["looks"]["light"]["1.0"]["returned"]["value"] >= 0
     assert [row[:2] for row in study.table(evidence).rows] == [("light", "0.00"), ("light", "1.00")]
-    (figure,) = drawn(evidence, tmp_path, tmp_path)
+    figure = drawn(evidence, tmp_path, tmp_path)
+    assert figure
     with Image.open(figure) as picture:
         assert picture.size[0] > 300
     again = run_study(study, tmp_path)

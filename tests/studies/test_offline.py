@@ -11,7 +11,7 @@ from PIL import Image
 from worldshift import zoo
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.imagination import ActorCriticConfig
-from worldshift.cli.results_verb import drawn, findings
+from worldshift.cli.results_verb import findings
 from worldshift.models.vision import PIXELS
 from worldshift.run.demo_residual import ResidualDemo, residual_demo
 from worldshift.run.dreams import POSES, dream, pictures
@@ -23,6 +23,7 @@ from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import STUDIES
 from worldshift.studies.offline import Case, OfflineStudy, agent_of, by_case
 from worldshift.studies.runner import run_study
+from worldshift.studies.sections import drawn
 
 AGENT = "draw-pendulum-swingup-1"
 SMALL = OfflineConfig(lead=1, batch=4, length=8, starts=8, policy=ActorCriticConfig(horizon=3))
@@ -111,6 +112,18 @@ def test_agents_that_were_not_trained_are_left_out():
         assert [name for _, name in known] == ["zero-shot", "residual", "oracle", "randomised"]
 
 
+def test_cases_with_less_data_are_drawn_beside_the_bounds_alone():
+    less = Case("less", SMALL, transitions=500)
+    rows = [{"method": name} for name in ("zero-shot", "residual", "less", "oracle")]
+    assert STUDY._by_amount(rows) == {"": rows}
+    parts = replace(STUDY, cases=(*CASES, less))._by_amount(rows)
+    assert list(parts) == ["\n1,000 transitions", "\nfewer"]
+    assert [[row["method"] for row in part] for part in parts.values()] == [
+        ["zero-shot", "residual", "oracle"],
+        ["zero-shot", "less", "oracle"],
+    ]
+
+
 def test_a_study_runs_goes_on_and_is_drawn(tmp_path):
     path = run_study(STUDY, tmp_path, methods=["residual"])
     kept = read_rows(path)[1]
@@ -122,7 +135,8 @@ def test_a_study_runs_goes_on_and_is_drawn(tmp_path):
     assert residual["curve"]["updates"] == [0, 2, 4] and residual["pair"] == "pendulum-reversed"
     numbers = findings(Evidence(STUDY, header, rows))
     assert list(numbers["pairs"]["pendulum-reversed"]) == ["residual", "zero-shot", "oracle"] and json.dumps(numbers)
-    (figure,) = drawn(Evidence(STUDY, header, rows), tmp_path, tmp_path)
+    figure = drawn(Evidence(STUDY, header, rows), tmp_path, tmp_path)
+    assert figure
     with Image.open(figure) as picture:
         assert picture.size[0] > 600
     with pytest.raises(ValueError, match="another definition"):

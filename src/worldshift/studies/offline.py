@@ -163,9 +163,27 @@ class OfflineStudy(Study):
     def draw(self, evidence: Evidence, path: Path, results: Path) -> bool:
         """Returns and held-out errors by updates."""
         quantities = {"return in the target": "target_return", "held-out error (nats)": "held_out_kl"}
-        rows = {label: over_updates(evidence.rows, name) for label, name in quantities.items()}
+        parts = self._by_amount(evidence.rows)
+        rows = {
+            f"{label}{amount}": over_updates(part, name)
+            for label, name in quantities.items()
+            for amount, part in parts.items()
+        }
         by_updates(path, rows, title=self.about)
         return True
+
+    def _by_amount(self, rows: Rows) -> dict[str, Rows]:
+        """Rows of the cases that have all data, then of those that have less, each beside the bounds."""
+        cases = {case.name: case for case in self.cases if case.config}
+        most = max(case.transitions for case in cases.values())
+        fewer = {name for name, case in cases.items() if case.transitions < most}
+        if not fewer:
+            return {"": rows}
+        parts = {f"\n{most:,} transitions": cases.keys() - fewer, "\nfewer": fewer}
+        return {
+            amount: [row for row in rows if row["method"] in names or row["method"] not in cases]
+            for amount, names in parts.items()
+        }
 
     def _adapt(
         self,
