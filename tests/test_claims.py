@@ -1,4 +1,4 @@
-"""Numbers in the prose of the README are those of the committed rows; its tables and figures are written from them."""
+"""Numbers in the prose of README and docs are those of the committed rows; tables and figures are written from them."""
 
 from functools import cache
 from pathlib import Path
@@ -16,14 +16,19 @@ FINGER = "finger-torque"
 
 
 @cache
-def prose() -> str:
-    """The README with every line break a space."""
-    return " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+def prose(name: str = "README.md") -> str:
+    """A page with every line break a space."""
+    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
 
 
 @cache
 def found(study: str) -> Any:
     return findings(load_study(study, ROOT / "results"))
+
+
+@cache
+def rows(study: str) -> Any:
+    return load_study(study, ROOT / "results").rows
 
 
 def percent(share: float) -> str:
@@ -79,3 +84,54 @@ def test_the_greatest_harm(method: str, change: str, sentence: str) -> None:
     loss, low, high = (-100 * gain[key] for key in ("value", "high", "low"))
     count = len(found("beyond-gains")["levels"])
     assert sentence.format(count=count, loss=loss, low=low, high=high) in prose()
+
+
+def listed(method: str) -> str:
+    """Shares of the oracle on each pair, in percent, as a list in words."""
+    *most, last = [percent(each[method]["share"]) for each in found("offline-methods")["pairs"].values()]
+    return f"{', '.join(most)} and {last} %"
+
+
+def curves(study: str, pair: str, method: str) -> np.ndarray:
+    """Returns, (seeds, measurements)."""
+    own = [r["curve"]["target_return"] for r in rows(study) if (r["pair"], r["method"]) == (pair, method)]
+    return np.asarray(own)
+
+
+def test_ways_of_adapting() -> None:
+    said, pairs = prose("docs/residual.md"), found("offline-methods")["pairs"]
+    methods = ("residual", "finetune of the dynamics", "replacement")
+    pendulum, reacher, cup, finger = (
+        "{}, {} and {} %".format(*(percent(each[m]["share"]) for m in methods)) for each in pairs.values()
+    )
+    assert (
+        f"at {pendulum.replace(' %', '')} % of the oracle's return on the pendulum, at {reacher} on the reacher" in said
+    )
+    assert f"at {cup} on the cup" in said and f"at {finger} on the finger" in said
+    assert f"({listed('finetune of everything')})" in said and f"({listed('residual as published')}; a likely" in said
+
+
+def test_the_recurrent_model_and_domain_randomisation() -> None:
+    said, pairs = prose("docs/residual.md"), found("offline-methods")["pairs"]
+    mean = curves("offline-methods", "pendulum-reversed", "finetune of the recurrent model").mean(0)
+    assert f"is at {mean.max():.0f} of 407 after 1,500 updates and falls to {mean[-1]:.0f} after 3,000" in said
+    assert int(np.argmax(mean)) == 3 and len(mean) == 7, "measured every 500 updates"
+    ends = {
+        pair: [each[m]["final"]["value"] for m in ("domain randomisation", "oracle")] for pair, each in pairs.items()
+    }
+    reversed_, reacher, cup, finger = ("{:.0f} of {:.0f}".format(*each) for each in ends.values())
+    assert f"on the cup it reaches {cup}, on the finger {finger}" in said
+    assert f"it ends at {reversed_} and {reacher}" in said
+
+
+def test_long_training() -> None:
+    said = prose("docs/residual.md")
+    names = ("residual", "finetune of the dynamics", "replacement", "finetune of everything")
+    own = {name: curves("offline-long", "pendulum-reversed", name) for name in names}
+    end = {name: f"{curve[:, -3:].mean():.0f}" for name, curve in own.items()}
+    low = [f"{curve[:, 2:].min():.0f}" for curve in own.values()]
+    assert f"the residual is at {end['residual']} of 412, a finetune of the dynamics at {end[names[1]]}" in said
+    assert f"a replacement at {end[names[2]]}, a finetune of everything at {end[names[3]]}" in said
+    assert (
+        f"no measurement of it is below {low[0]}, of the others the lowest are {low[1]}, {low[2]} and {low[3]}" in said
+    )
