@@ -135,3 +135,7 @@ def test_long_training() -> None:
     assert (
         f"no measurement of it is below {low[0]}, of the others the lowest are {low[1]}, {low[2]} and {low[3]}" in said
     )
+    cup = {name: f"{curves('offline-long', 'cup-windy', name)[:, -3:].mean():.0f}" for name in names}
+    best = f"{curves('offline-long', 'cup-windy', 'oracle').mean():.0f}"
+    assert f"the residual is at {cup[names[0]]} of {best}, a finetune of everything at {cup[names[3]]}" in said
+    assert f"of the dynamics at {cup[names[1]]}, new dynamics at {cup[names[2]]}" in said

@@ -108,9 +108,9 @@ COMMENTARY = {
     ),
     "offline-methods": Commentary(
         "From the same recordings, with the same policy to begin with, a residual, a finetune and new dynamics end "
-        "alike where the change is a sign; where it is a force, new dynamics fall behind. Data decide more. A recurrent "
-        "model's finetune loses most of what it won, while its held-out error falls. A policy trained under random "
-        "draws of the change serves where that is a force, and not where it is a sign.",
+        "alike where the change is a sign; where it is a force, new dynamics fall behind. Data decide more. A "
+        "recurrent model's finetune loses most of what it won, while its held-out error falls. A policy trained under "
+        "random draws of the change serves where that is a force, and not where it is a sign.",
         _REDRAW + " It reports that a finetuned DreamerV3, which is recurrent, overfits.",
     ),
     "offline-pixels": Commentary(
@@ -128,7 +128,8 @@ COMMENTARY = {
         "ReDRAW begins with a random output layer, a fresh actor and critic, and dreams from all latents alike.",
     ),
     "offline-long": Commentary(
-        "Nothing is lost in ten times the updates that the residual needs, whatever corrects the model.",
+        "Nothing is lost in ten times the updates that the residual needs, whatever corrects the model. Where the "
+        "change is a force the residual ends highest, and new dynamics have not arrived by then.",
         "ReDRAW reports that its residual keeps its returns over long training while finetunes overfit.",
     ),
     "offline-looks": Commentary(
