@@ -164,6 +164,7 @@ def by_updates(
     for j, pair in enumerate(columns):
         axes[0, j].set_title(pair, fontsize=10)
         axes[-1, j].set_xlabel("updates")
+        axes[-1, j].locator_params(axis="x", nbins=6)
     handles, labels = _legend(axes.ravel())
     figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
                   title=textwrap.fill(title, 32 * max(2, len(columns))), title_fontsize=10)  # fmt: skip
