@@ -108,7 +108,7 @@ def _live(
     valid = jnp.ones(steps, bool).at[jnp.asarray(invalid, jnp.int32)].set(False)
     keys = jax.random.split(jax.random.key(seed), steps)
     start = adapter.init(jax.random.key(seed)) if state is None else state
-    path = jnp.full((steps, push.shape[1]), jnp.nan) if along is None else jnp.asarray(along.after)
+    path = jnp.full((steps, push.shape[1]), jnp.nan) if along is None else jnp.asarray(along.after[:steps])
 
     @jax.jit
     def whole(start, matrices, offsets, valid, path, keys):

@@ -60,10 +60,12 @@ def test_a_push_that_no_gain_explains_is_undone(fast, pushed):
     assert error["layered"] < 0.35, error
 
 
-def test_before_the_push_and_after_it_nothing_is_sent(fast, pushed):
+def test_before_the_push_and_after_it_nothing_is_sent(fast, live, pushed):
     """The gate closes within the time over which it averages, and what was learned is dropped."""
     life, adapter = pushed["layered"], LayeredReflex(fast)
     np.testing.assert_array_equal(life.target[:BEFORE], life.base[:BEFORE])
+    alone = live(fast, EYE, steps=BEFORE, along=life)
+    np.testing.assert_allclose(life.action[:BEFORE], alone.action, atol=1e-4)
     assert (openness(adapter, life)[AFTER + 150 :] == 0.0).all()
     np.testing.assert_array_equal(life.target[AFTER + 150 :], life.base[AFTER + 150 :])
     assert life.last.count == 0

@@ -7,23 +7,21 @@ An overview of the reflexes, and the tables of the two studies that answer the f
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from worldshift.files import write_text
 from worldshift.report.grid import UNKNOWN, Grid, share
-from worldshift.report.markdown import folded
-from worldshift.report.stats import estimate, iqm
+from worldshift.report.markdown import folded, link
 from worldshift.studies.contract import Evidence
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+TABLES = "docs/results.md"
 FRONT = ("step-gains", "offline-data")
 """Studies whose tables stand in the README."""
 COLUMNS = ("frozen", "fast", "layered", "oracle")
 """Methods whose share of the healthy body's reward is shown for every study of reflexes."""
 
 
-def rewrite(path: Path, studies: Sequence[Evidence], tables: str = "docs/results.md") -> None:
-    """Replaces what stands between the markers; `tables`: where each study's own table is, from there.
+def rewrite(path: Path, studies: Sequence[Evidence], tables: Path | None = None) -> None:
+    """Replaces what stands between the markers; `tables`: the file of all tables, if not `TABLES`.
 
     Raises:
         ValueError: the file lacks the markers.
@@ -34,21 +32,24 @@ def rewrite(path: Path, studies: Sequence[Evidence], tables: str = "docs/results
     if not begin or not end:
         raise ValueError(f"{path} has no place for results: put the lines {BEGIN} and {END} where they belong.")
     front = [whole(each) for each in studies if each.study.name.removesuffix("-quick") in FRONT]
-    write_text(path, "\n\n".join([head + BEGIN, *glance(studies, tables), *front, END + tail]))
+    write_text(
+        path,
+        "\n\n".join(
+            [head + BEGIN, *glance(studies, link(tables, path.parent) if tables else TABLES), *front, END + tail]
+        ),
+    )
 
 
 def glance(studies: Sequence[Evidence], tables: str) -> list[str]:
     """What reflexes keep of the healthy body's reward, a line for each study, and where all other studies are."""
     lines, others = [], []
     for each in studies:
-        link = f"[{each.study.name}]({tables}#{each.study.name})"
-        scores = each.study.scores(each)
-        if scores and "frozen" in scores.by_method:
-            known = {m: own for m, own in scores.by_method.items() if len(own) > 1 and np.isfinite(own).all()}
-            shares = {m: share(estimate(known[m], iqm, resamples=2000)) for m in COLUMNS if m in known}
-            lines.append((f"{link}: {each.study.about}", *(shares.get(m, UNKNOWN) for m in COLUMNS)))
+        linked = f"[{each.study.name}]({tables}#{each.study.name})"
+        if each.scores and "frozen" in each.scores.by_method:
+            shares = (share(each.middles[m]) if m in each.middles else UNKNOWN for m in COLUMNS)
+            lines.append((f"{linked}: {each.study.about}", *shares))
         else:
-            others.append(link)
+            others.append(linked)
     said = "Share of the healthy body's reward: interquartile mean over bodies and levels, 95 % bootstrap intervals."
     kept = [Grid(("reflexes", *COLUMNS), lines).markdown(), said] if lines else []
     return [*kept, f"Tables and pictures of the others: {', '.join(others)}."] if others else kept

@@ -43,7 +43,7 @@ class Verb:
         pictures = [drawn(each, self.figures, self.folder) if self.figures else None for each in loaded]
         files = [str(path) for path in pictures if path]
         if self.readme:
-            rewrite(self.readme, loaded)
+            rewrite(self.readme, loaded, self.tables)
             files.append(str(self.readme))
         if self.tables:
             sections = [section(each, path) for each, path in zip(loaded, pictures, strict=True)]

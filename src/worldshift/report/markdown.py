@@ -16,7 +16,7 @@ def document(title: str, lead: str, sections: Sequence[Section], home: Path) -> 
 
 def section(s: Section, home: Path) -> str:
     """One study under a heading of its own."""
-    picture = [f"![{s.question}]({Path(os.path.relpath(s.picture, home)).as_posix()})"] if s.picture else []
+    picture = [f"![{s.question}]({link(s.picture, home)})"] if s.picture else []
     paper = [f"Published: {s.paper}"] if s.paper else []
     tables = [part for caption, grid in s.tables for part in (f"**{caption}**", folded(grid))]
     made = "<sub>" + "<br>".join(s.provenance) + "</sub>"
@@ -29,3 +29,8 @@ def folded(grid: Grid) -> str:
     if len(grid.rows) <= TALL:
         return grid.markdown()
     return f"<details><summary>{len(grid.rows)} lines</summary>\n\n{grid.markdown()}\n\n</details>"
+
+
+def link(path: Path, home: Path) -> str:
+    """The way to a file from the folder `home`."""
+    return Path(os.path.relpath(path, home)).as_posix()

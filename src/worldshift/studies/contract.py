@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from worldshift.report.grid import Grid
+from worldshift.report.stats import Estimate, estimate, iqm
 
 Header = Mapping[str, Any]
 """Of a file of rows: the study's definition, and for each finished pair what made it."""
@@ -92,6 +93,18 @@ class Evidence:
     def summaries(self) -> Any:
         """What they say, worked out once: bootstraps take seconds."""
         return self.study.summaries(self.header, self.rows)
+
+    @cached_property
+    def scores(self) -> "Scores | None":
+        """What the study scores, worked out once."""
+        return self.study.scores(self)
+
+    @cached_property
+    def middles(self) -> dict[str, Estimate]:
+        """Interquartile means by method, with stratified bootstrap intervals, where there is more than one run."""
+        scored = self.scores.by_method if self.scores else {}
+        known = {m: each for m, each in scored.items() if len(each) > 1 and np.isfinite(each).all()}
+        return {m: estimate(each, iqm, resamples=2000) for m, each in known.items()}
 
 
 class Scores(NamedTuple):

@@ -1,14 +1,13 @@
 """What a study's rows say as a section of a report: its question, picture, tables, and what was published about it."""
 
+from collections.abc import Mapping
 from pathlib import Path
-
-import numpy as np
 
 from worldshift.report.grid import Grid, interval
 from worldshift.report.section import Section
-from worldshift.report.stats import estimate, iqm
+from worldshift.report.stats import Estimate
 from worldshift.studies.commentary import COMMENTARY, Commentary
-from worldshift.studies.contract import Evidence, Scores
+from worldshift.studies.contract import Evidence
 
 LEAD = (
     "Pretrained world-model agents under changed dynamics: what each way of adapting recovers, on the same lives. "
@@ -21,10 +20,9 @@ def section(evidence: Evidence, picture: Path | None) -> Section:
     """One study, with its picture if it was drawn."""
     study = evidence.study
     words = COMMENTARY.get(study.name.removesuffix("-quick"), Commentary(""))
-    scores = study.scores(evidence)
     tables = [("Results", study.table(evidence))]
-    if scores:
-        tables.insert(0, (f"IQM: {scores.what}", middle(scores)))
+    if evidence.scores:
+        tables.insert(0, (f"IQM: {evidence.scores.what}", middle(evidence.middles)))
     return Section(
         study.name,
         study.about,
@@ -43,12 +41,9 @@ def drawn(evidence: Evidence, folder: Path, results: Path) -> Path | None:
     return path if evidence.study.draw(evidence, path, results) else None
 
 
-def middle(scores: Scores) -> Grid:
-    """Interquartile means by method, with stratified bootstrap intervals."""
-    lines = []
-    for method, each in scores.by_method.items():
-        if len(each) > 1 and np.isfinite(each).all():
-            lines.append((method, interval(estimate(each, iqm, resamples=2000)), "{} x {}".format(*each.shape)))
+def middle(middles: Mapping[str, Estimate]) -> Grid:
+    """Interquartile means by method."""
+    lines = [(method, interval(each), f"{each.runs} x {each.tasks}") for method, each in middles.items()]
     return Grid(("method", "IQM", "runs x tasks"), lines)
 
 
