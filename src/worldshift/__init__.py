@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from worldshift.run.adapt_offline import adapt_offline, save_adapted
     from worldshift.run.collect import collect
     from worldshift.run.comparison import compare
+    from worldshift.run.distil import DistilConfig, distil
     from worldshift.run.pretrain import PretrainConfig, pretrain
     from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
     from worldshift.run.protocol import Body, Protocol, read_rows, run_method, write_rows
@@ -75,6 +76,7 @@ _PLACES = {
     "worldshift.run.adapt_offline": ("adapt_offline", "save_adapted"),
     "worldshift.run.collect": ("collect",),
     "worldshift.run.comparison": ("compare",),
+    "worldshift.run.distil": ("DistilConfig", "distil"),
     "worldshift.run.pretrain": ("PretrainConfig", "pretrain"),
     "worldshift.run.pretrain_draw": ("PretrainDrawConfig", "pretrain_draw"),
     "worldshift.run.protocol": ("Body", "Protocol", "read_rows", "run_method", "write_rows"),
@@ -97,6 +99,7 @@ __all__ = [
     "ContextPolicy",
     "DelayCompensated",
     "DelayConfig",
+    "DistilConfig",
     "DrawAgent",
     "DrawConfig",
     "Episode",
@@ -129,6 +132,7 @@ __all__ = [
     "calibrate",
     "collect",
     "compare",
+    "distil",
     "fit_context",
     "load_agent",
     "load_calibration",

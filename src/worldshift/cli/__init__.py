@@ -16,6 +16,7 @@ VERBS = {
     "train": "train an agent on a dm_control task or a Gymnasium environment",
     "eval": "whole episodes of an agent: return and smoothness, with or without a shift",
     "pretrain": "train a DRAW world model with exploration, for offline adaptation",
+    "distil": "an agent of images from an agent of states, for offline adaptation",
     "record": "record episodes of a body, for offline adaptation",
     "calibrate": "minutes on the healthy body, which the fast reflex needs",
     "adapt": "adapt an agent: online by a reflex, offline by a residual",

@@ -23,7 +23,7 @@ LONGEST_HOLD = 50
 """Decisions for which a noisy action is held at most; log-uniform, so that noise is both fast and strong."""
 
 
-class _Noise:
+class Noise:
     """Actions that are held for a while: white noise averages out before a body has noticed it."""
 
     def __init__(self, shape: tuple[int, int], rng: np.random.Generator):
@@ -105,7 +105,7 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
     keep = lambda obs: (obs[:, image:], obs[:, :image].astype(np.uint8))  # noqa: E731
     seen, acted, paid, alive, lengths = [keep(obs)], [], [], np.ones(n, bool), np.full(n, length)
     ended, dim = np.zeros(n, bool), int(np.prod(batch.action_space.shape))
-    noise = _Noise((n, dim), rng)
+    noise = Noise((n, dim), rng)
     for t in range(length):
         if config.behaviour == "random":
             action = rng.uniform(-1, 1, (n, dim))

@@ -150,7 +150,7 @@ class TrainingRun(ABC):
         row: dict[str, Any] = {
             "agent_steps": self.agent_steps,
             "updates": int(self.state.updates),
-            "train_return": float(np.mean(returns)),
+            **({"train_return": float(np.mean(returns))} if len(returns) else {}),
             "seconds": round(time.monotonic() - self.started, 1),
         } | {name: float(value) for name, value in logs.items()}
         every = -(-self.config.eval_every // self.per_round)
