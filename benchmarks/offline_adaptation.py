@@ -1,7 +1,8 @@
 """Updates per second of an offline adaptation: with cached posteriors, without, and for a finetune of the dynamics.
 
 ReDRAW's encoder is frozen, so the posteriors of the target data can be computed once; its published code computes them
-in every batch. All variants are interleaved in one process after warm-up, on random data of a walker's size.
+in every batch. All variants are interleaved in one process after warm-up, on random data of a walker's size, or with
+`--images` of a body that is seen by its camera.
 """
 
 import argparse
@@ -21,8 +22,11 @@ from worldshift.adapt.offline import OfflineConfig, OfflineState
 from worldshift.agents.draw_agent import DrawAgent
 from worldshift.agents.imagination import ActorCritic
 from worldshift.models.draw import SIZES, Draw
+from worldshift.models.vision import PIXELS
 
 OBSERVATIONS, ACTIONS, EPISODE = 24, 6, 500
+VELOCITIES = 4
+"""What is observed beside an image."""
 
 
 def main() -> None:
@@ -30,6 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=list(SIZES), default="tiny", help="model size")
     parser.add_argument("--transitions", type=int, nargs="+", default=[1_000, 4_000, 10_000, 40_000])
+    parser.add_argument("--images", action="store_true", help="observations are images; 49 kB a transition in memory")
     parser.add_argument("--updates", type=int, default=50, help="in one dispatch")
     parser.add_argument("--rounds", type=int, default=5, help="timed dispatches of each kind")
     parser.add_argument("--json", action="store_true", help="print one JSON object and nothing else")
@@ -37,19 +42,23 @@ def main() -> None:
     if min(options.updates, options.rounds, *options.transitions) < 1:
         parser.error("updates, rounds and transitions must be at least 1.")
     rows = [
-        row for count in options.transitions for row in measure(options.size, count, options.updates, options.rounds)
+        row
+        for count in options.transitions
+        for row in measure(options.size, options.images, count, options.updates, options.rounds)
     ]
-    print(json.dumps({"size": options.size, "rows": rows}) if options.json else table(rows))
+    about = {"size": options.size, "images": options.images}
+    print(json.dumps(about | {"rows": rows}) if options.json else table(rows))
 
 
-def measure(size: str, transitions: int, updates: int, rounds: int) -> list[dict[str, Any]]:
+def measure(size: str, images: bool, transitions: int, updates: int, rounds: int) -> list[dict[str, Any]]:
     """Rows of all variants at one amount of data."""
-    model = Draw(OBSERVATIONS, ACTIONS, size=size, key=jax.random.key(0))
+    observations = PIXELS + VELOCITIES if images else OBSERVATIONS
+    model = Draw(observations, ACTIONS, size=size, pixels=images, key=jax.random.key(0))
     agent = DrawAgent(model, ActorCritic(model, key=jax.random.key(1)))
     rng, config = np.random.default_rng(0), OfflineConfig()
     steps = min(EPISODE, transitions)
     episodes = [
-        (rng.normal(size=(steps + 1, OBSERVATIONS)).astype(np.float32), rng.uniform(-1, 1, (steps, ACTIONS)))
+        (rng.normal(size=(steps + 1, observations)).astype(np.float32), rng.uniform(-1, 1, (steps, ACTIONS)))
         for _ in range(max(1, transitions // steps))
     ]
     begun = time.perf_counter()

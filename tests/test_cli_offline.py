@@ -145,6 +145,9 @@ def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
         ("record NEW --task cup-fly --behaviour random", "unknown task 'cup-fly'"),
         ("pretrain --out AGENT --seed 5", "another seed"),
         ("pretrain --out NEW --agent-steps 0", "agent_steps must be at least 1"),
+        ("distil --teacher walker-walk-2 --out NEW", "is not a DRAW agent"),
+        ("distil --teacher rssm-pendulum-swingup --out NEW", "cannot teach: take a DRAW agent of states"),
+        ("distil --teacher AGENT --out NEW --anneal 2", "anneal is a share of the run"),
         ("eval AGENT --planner on", "has no planner"),
         ("eval AGENT --data NOWHERE", "is not a folder of episodes"),
         ("eval AGENT --data DATA --card", "leave --card"),
@@ -179,3 +182,13 @@ def test_every_step_takes_images(tmp_path, capsys):
     assert "held-out error" in capsys.readouterr().out
     assert run(f"eval {out} --episodes 1 --json --shift", REVERSED) == 0
     assert json.loads(capsys.readouterr().out)["task"] == task
+
+
+def test_an_agent_of_states_teaches_one_of_images(places, tmp_path, capsys, seen):
+    out = tmp_path / "student"
+    small = "--agent-steps 80 --num-envs 4 --length 20 --batch 8 --updates-per-step 0.3125 --eval-episodes 1"
+    assert run(f"distil --teacher {places['agent']} --out {out} {small} --json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["task"] == "pixels:pendulum-swingup" and told["agent_steps"] == 80 and told["updates"] == 25
+    assert run(f"record {tmp_path / 'data'} --agent {out} --transitions 50 --length 50 --json") == 0
+    assert json.loads(capsys.readouterr().out)["task"] == told["task"]

@@ -12,8 +12,8 @@ from worldshift.studies.offline import Case, OfflineStudy
 
 DREAMERS = ("draw-pendulum-swingup-1", "draw-reacher-easy-1", "draw-cup-catch-1", "draw-finger-turn-hard-1")
 """The shipped source agents whose pair has an oracle."""
-PIXELS = "draw-pixels-pendulum-swingup-1"
-"""The shipped source agent that sees images."""
+PIXELS = ("draw-pixels-pendulum-swingup-1", "draw-pixels-reacher-easy-1", "draw-pixels-cup-catch-1")
+"""The shipped source agents that see images: the first pretrained from them, the others distilled."""
 SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
 _ONE = OfflineConfig()
@@ -53,13 +53,15 @@ OFFLINE_STUDIES = (
     OfflineStudy(
         "offline-pixels",
         "the same from images of 64 x 64 and velocities, and how much of the data the adapted agent records itself",
-        (PIXELS,),
+        PIXELS,
         (
             *_BOUNDS,
             Case("residual", _ONE),
             Case("residual, half of 40,000 its own", _ONE, recordings=2),
             Case("residual, whole episodes", _ONE, length=None),
             Case("residual, half its own, whole episodes", _ONE, length=None, recordings=2),
+            Case("finetune of the dynamics", _DYNAMICS),
+            Case("replacement", _REPLACEMENT),
             Case("finetune of the dynamics, whole episodes", _DYNAMICS, length=None),
             Case("replacement, whole episodes", _REPLACEMENT, length=None),
             Case("policy alone, whole episodes", replace(_ONE, trains="nothing"), length=None),
