@@ -119,6 +119,7 @@ OFFLINE_STUDIES = (
                     ("residual", _ONE),
                     ("without the belief", replace(_ONE, residual=ResidualConfig(belief=False))),
                     ("random output layer", replace(_ONE, residual=ResidualConfig(zero_init=False))),
+                    ("never mixed with uniform", replace(_ONE, residual=ResidualConfig(unimix=0.0))),
                     ("width 64", replace(_ONE, residual=ResidualConfig(width=64))),
                     ("fresh critic", replace(_ONE, critic="fresh")),
                     ("fresh actor", replace(_ONE, actor="fresh")),
