@@ -19,7 +19,6 @@ from worldshift.maths import categorical_kl, sample_one_hot
 from worldshift.models.draw import Draw
 from worldshift.nn import stepped, with_precision
 
-
 PICTURED = 0.25
 """Share of the moments of an update that are pictured: most of the work is in their pixels."""
 
