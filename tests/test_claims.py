@@ -1,5 +1,6 @@
 """Numbers in the prose of README and docs are those of the committed rows; tables and figures are written from them."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from worldshift import zoo
 from worldshift.cli.results_verb import findings
 from worldshift.studies.declared import load_study
 
@@ -139,3 +141,28 @@ def test_long_training() -> None:
     best = f"{curves('offline-long', 'cup-windy', 'oracle').mean():.0f}"
     assert f"the residual is at {cup[names[0]]} of {best}, a finetune of everything at {cup[names[3]]}" in said
     assert f"of the dynamics at {cup[names[1]]}, new dynamics at {cup[names[2]]}" in said
+
+
+def card(name: str) -> dict[str, Any]:
+    """What is written beside a shipped agent."""
+    return json.loads((zoo.ROOT / name / "card.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("task", "teacher", "student"),
+    [
+        ("cup", "draw-cup-catch-1", "draw-pixels-cup-catch-1"),
+        ("cup, wind on the ball", "draw-cup-windy-1", "draw-cup-windy-pixels-1"),
+        ("reacher", "draw-reacher-easy-1", "draw-pixels-reacher-easy-1"),
+        ("reacher, reversed", "draw-reacher-reversed-1", "draw-reacher-reversed-pixels-1"),
+    ],
+)
+def test_eyes_for_an_agent_of_states(task: str, teacher: str, student: str) -> None:
+    known, sees = card(teacher), card(student)
+    assert sees["training"]["teacher"] == teacher
+    cells = (
+        f"{sees['agent_steps']:,}",
+        f"{sees['updates']:,}",
+        *(f"{c['evaluation']['mean']:.0f}" for c in (known, sees)),
+    )
+    assert f"| {' | '.join((task, *cells))} |" in prose("docs/residual.md")
