@@ -143,6 +143,25 @@ def test_long_training() -> None:
     assert f"of the dynamics at {cup[names[1]]}, new dynamics at {cup[names[2]]}" in said
 
 
+def test_choices_around_the_residual() -> None:
+    cases, said = found("offline-choices")["pairs"]["pendulum-reversed"], prose("docs/residual.md")
+    end = {name: f"{case['final']['value']:.0f}" for name, case in cases.items()}
+    wide = {name: "[{low:.0f}, {high:.0f}]".format(**case["final"]) for name, case in cases.items()}
+    fresh = sorted(curves("offline-choices", "pendulum-reversed", "fresh actor")[:, -3:].mean(1))
+    for sentence in (
+        f"The default is at {end['residual']} of {end['oracle']}; without the belief as an input "
+        f"{end['without the belief']}, from a random output layer {end['random output layer']}, with 64 instead of 256 "
+        f"units {end['width 64']}, with corrected probabilities that are never mixed with the uniform ones "
+        f"{end['never mixed with uniform']}.",
+        f"dreams from all latents alike, {end['dreams from all latents alike']}, which lose the cup",
+        f"a policy that trains from the start, {end['policy from the start']}.",
+        f"four seeds end alike ({fresh[1]:.0f} to {fresh[-1]:.0f}) and one stays at the bottom, {end['fresh actor']} "
+        f"{wide['fresh actor']}, and with the source's actor as it is all are at {end['warm actor']} "
+        f"{wide['warm actor']}.",
+    ):
+        assert sentence in said
+
+
 def card(name: str) -> dict[str, Any]:
     """What is written beside a shipped agent."""
     return json.loads((zoo.ROOT / name / "card.json").read_text())
