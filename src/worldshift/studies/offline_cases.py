@@ -91,7 +91,7 @@ OFFLINE_STUDIES = (
             ),
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
-                for count in (4_000, 1_000)
+                for count in (10_000, 4_000, 1_000)
                 for name, config in (
                     ("residual", _ONE),
                     ("replacement", _REPLACEMENT),
@@ -126,6 +126,8 @@ OFFLINE_STUDIES = (
                     ("warm actor", replace(_ONE, actor="warm")),
                     ("policy from the start", replace(_ONE, lead=0)),
                     ("dreams from all latents alike", replace(_ONE, starts_from="all")),
+                    ("dreams from 16 latents", replace(_ONE, starts=16)),
+                    ("dreams of 5 steps", replace(_ONE, policy=replace(_ONE.policy, horizon=5))),
                     ("not averaged", replace(_ONE, average=1.0)),
                 )
             ),
