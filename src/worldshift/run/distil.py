@@ -88,14 +88,7 @@ def distil(
     report: Report | None = None,
     stop_after: int | None = None,
 ) -> Path:
-    """Trains an agent of images and returns the path of its checkpoint, `<out>/agent`.
-
-    Arguments:
-        out: run directory: `agent/` (the latest), `best/` (the best evaluated so far), `state/` (what resuming needs)
-            and `log.jsonl`.
-        resume: continue from `state/` where there is one; its configuration must be the same.
-        report: called with (decisions, log row) after every round.
-        stop_after: save and leave once this many decisions are done.
+    """Trains an agent of images and returns the path of its checkpoint, `<out>/agent`; arguments as of `pretrain_draw`.
 
     Raises:
         ValueError: a teacher that cannot teach, images that cannot be drawn here, or `out` holds a run of another
