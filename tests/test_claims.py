@@ -185,3 +185,19 @@ def test_eyes_for_an_agent_of_states(task: str, teacher: str, student: str) -> N
         *(f"{c['evaluation']['mean']:.0f}" for c in (known, sees)),
     )
     assert f"| {' | '.join((task, *cells))} |" in prose("docs/residual.md")
+
+
+def test_who_collects() -> None:
+    runs = json.loads((ROOT / "results" / "task_only.json").read_text())["runs"]
+    explorer, task, task_later, half = (dict(run["curve"]) for run in runs)
+    shipped = (zoo.ROOT / "draw-pendulum-swingup-1" / "log.jsonl").read_text().splitlines()
+    last = [row for row in map(json.loads, shipped) if "eval_return" in row][-1]
+    assert explorer[last["agent_steps"]] == pytest.approx(last["eval_return"], abs=0.1)
+    spun = [value for steps, value in task.items() if steps >= 64_000]
+    assert (
+        f"After 96,000 decisions it was at {explorer[96_000]:.0f} of 500, after 112,000 it stood, "
+        f"{explorer[112_000]:.0f}, and at the end of 240,000 it was at {explorer[240_000]:.0f}."
+    ) in prose("docs/residual.md")
+    assert f"is at {min(spun):.0f} to {max(spun):.0f} from 64,000 decisions to the end" in prose("docs/residual.md")
+    early = f"{half[120_000]:.0f} after 120,000 decisions, as was the task's policy alone ({task_later[120_000]:.0f})"
+    assert f"half and half was at {early}" in prose("docs/residual.md")
