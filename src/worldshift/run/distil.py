@@ -1,8 +1,9 @@
 """An agent of images from an agent of states, in the simulator: collect what both see, and train the one that sees.
 
-Every round a teacher, a teacher disturbed by bursts of noise, the student itself (DAgger, arXiv 1011.0686: it learns
-where its own mistakes lead) and noise alone each act in a quarter of the environments, for short episodes, as what
-differs between episodes (a target's place) has to be seen often. How a run is stored and goes on is `rounds`.
+Every round a teacher, a teacher that is disturbed, the student itself (DAgger, arXiv 1011.0686: it learns where its own
+mistakes lead) and noise alone each act in a quarter of the environments. A disturbance is an offset on the actions of an
+episode and bursts of noise: in a target a body comes to rest where it never does in the source, and there the student
+would be blind. How a run is stored and goes on is `rounds`.
 """
 
 import os
@@ -45,7 +46,7 @@ class DistilConfig:
     agent_steps: int = 32_000
     """Decisions collected in all environments together."""
     num_envs: int = 16
-    length: int = 50
+    length: int = 100
     """Decisions of an episode."""
     updates_per_step: float = 0.125
     """Updates per decision."""
@@ -149,13 +150,15 @@ class _Run(TrainingRun):
         rng = np.random.default_rng([config.seed, self.rounds, 1])
         teacher, student = (Acting(agent, seeds[0]) for agent in (self.teacher, self.agent()))
         noise, offset = Noise((n, self.teacher.model.action_dim), rng), rng.integers(0, POLICY_STRETCH + NOISE_BURST, n)
+        lean = rng.uniform(-1, 1, noise.action.shape)
         disturbed, of_student, random = (np.arange(n) % 4 == kind for kind in (1, 2, 3))
         lives = Lives(self.batch, self.replay, seeds)
         for t in range(self.length):
             burst = disturbed & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
             seen, state = np.split(lives.obs, [self.seen], axis=1)
             shown, own, noisy = teacher(state, t), student(seen, t), noise()
-            action = np.where(of_student[:, None], own, np.where((random | burst)[:, None], noisy, shown))
+            leaning = np.clip(shown + lean * disturbed[:, None], -1, 1)
+            action = np.where(of_student[:, None], own, np.where((random | burst)[:, None], noisy, leaning))
             lives.step(action.astype(np.float32), last=t == self.length - 1)
         return np.asarray(lives.returns)
 
