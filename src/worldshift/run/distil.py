@@ -1,9 +1,9 @@
 """An agent of images from an agent of states, in the simulator: collect what both see, and train the one that sees.
 
 Every round a teacher, a teacher that is disturbed, the student itself (DAgger, arXiv 1011.0686: it learns where its own
-mistakes lead) and noise alone each act in a quarter of the environments. A disturbance is an offset on the actions of an
-episode and bursts of noise: in a target a body comes to rest where it never does in the source, and there the student
-would be blind. How a run is stored and goes on is `rounds`.
+mistakes lead) and noise alone each act in a quarter of the environments. A disturbance is an offset on the actions of
+an episode and bursts of noise: in a target a body comes to rest where it never does in the source, and there the
+student would be blind. How a run is stored and goes on is `rounds`.
 """
 
 import os
