@@ -187,6 +187,15 @@ def test_eyes_for_an_agent_of_states(task: str, teacher: str, student: str) -> N
     assert f"| {' | '.join((task, *cells))} |" in prose("docs/residual.md")
 
 
+def test_the_cup_fails_from_images() -> None:
+    cases = found("offline-pixels")["pairs"]["cup-windy-pixels"]
+    zero, oracle, end = (f"{cases[name]['final']['value']:.0f}" for name in ("zero-shot", "oracle", "residual"))
+    states = f"{found('offline-methods')['pairs']['cup-windy']['residual']['final']['value']:.0f}"
+    said = prose("docs/residual.md")
+    assert f"zero-shot {zero} of {oracle}, and after the residual {end}," in said
+    assert f"From states the same recordings give {states}." in said
+
+
 def test_who_collects() -> None:
     runs = json.loads((ROOT / "results" / "task_only.json").read_text())["runs"]
     explorer, task, task_later, half = (dict(run["curve"]) for run in runs)

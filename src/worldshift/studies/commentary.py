@@ -114,8 +114,9 @@ COMMENTARY = {
         _REDRAW + " It reports that a finetuned DreamerV3, which is recurrent, overfits.",
     ),
     "offline-pixels": Commentary(
-        "The same adaptation works from images, if whole episodes are recorded: short ones do not show fast rotation, "
-        "and one policy in five learns to spin. A residual forgets less than a finetune here.",
+        "On the pendulum the same adaptation works from images, if whole episodes are recorded: short ones do not show "
+        "fast rotation, and one policy in five learns to spin. A residual forgets less than a finetune here. The cup "
+        "fails: its encoder, distilled in the source, does not recognise what the wind makes of the scene.",
         _REDRAW,
     ),
     "offline-data": Commentary(
