@@ -167,12 +167,13 @@ def test_less_of_everything() -> None:
     choice, data = ({m: f"{c['final']['value']:.0f}" for m, c in each.items()} for each in pairs.values())
     assert (
         f"with 64 units is at {choice['width 64']} of {choice['oracle']}, with dreams of 5 steps instead of 15 at "
-        f"{choice['dreams of 5 steps']}, with dreams from 16 latents instead of 64 at {choice['dreams from 16 latents']}"
+        f"{choice['dreams of 5 steps']}, with dreams from 16 latents instead of 64 at "
+        f"{choice['dreams from 16 latents']}"
     ) in prose("docs/residual.md")
-    few = [data[f"residual, {count} mixed"] for count in ("10,000", "4,000", "1,000")]
-    assert (
-        f"{choice['residual']} from 40,000 transitions, {few[0]} from 10,000, {few[1]} from 4,000 and {few[2]} from 1,000"
-    ) in prose("docs/residual.md")
+    most, some, few, fewest = choice["residual"], *(data[f"residual, {n} mixed"] for n in ("10,000", "4,000", "1,000"))
+    assert (f"{most} from 40,000 transitions, {some} from 10,000, {few} from 4,000 and {fewest} from 1,000") in prose(
+        "docs/residual.md"
+    )
 
 
 def card(name: str) -> dict[str, Any]:
