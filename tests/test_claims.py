@@ -207,7 +207,7 @@ def test_the_cup_fails_from_images() -> None:
     states = f"{found('offline-methods')['pairs']['cup-windy']['residual']['final']['value']:.0f}"
     said = prose("docs/residual.md")
     assert f"zero-shot {zero} of {oracle}, and after the residual {end}," in said
-    assert f"From states the same recordings give {states}." in said
+    assert f"From states as many recordings give {states}." in said
 
 
 def test_who_collects() -> None:
