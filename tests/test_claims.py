@@ -201,13 +201,23 @@ def test_eyes_for_an_agent_of_states(task: str, teacher: str, student: str) -> N
     assert f"| {' | '.join((task, *cells))} |" in prose("docs/residual.md")
 
 
-def test_the_cup_fails_from_images() -> None:
-    cases = found("offline-pixels")["pairs"]["cup-windy-pixels"]
-    zero, oracle, end = (f"{cases[name]['final']['value']:.0f}" for name in ("zero-shot", "oracle", "residual"))
-    states = f"{found('offline-methods')['pairs']['cup-windy']['residual']['final']['value']:.0f}"
+def test_what_a_student_never_saw() -> None:
+    pairs, states = found("offline-pixels")["pairs"], found("offline-methods")["pairs"]
+    (own, first), (other, _) = (
+        (
+            [f"{each[name]['final']['value']:.0f}" for name in ("residual", "oracle", "zero-shot")],
+            each["residual"]["final"],
+        )
+        for each in (pairs["reacher-reversed-pixels"], pairs["cup-windy-pixels"])
+    )
+    known = [f"{states[name]['residual']['final']['value']:.0f}" for name in ("reacher-reversed", "cup-windy")]
     said = prose("docs/residual.md")
-    assert f"zero-shot {zero} of {oracle}, and after the residual {end}," in said
-    assert f"From states as many recordings give {states}." in said
+    wide = f"[{first['low']:.0f}, {first['high']:.0f}]"
+    assert f"**the reacher is at {own[0]} {wide} of {own[1]}** after the residual (zero-shot {own[2]})" in said
+    assert f"zero-shot {other[2]} of {other[1]}, and after the residual {other[0]}," in said
+    assert f"From states as many recordings give {known[0]} and {known[1]}." in said
+    shares = [percent(pairs[f"{name}-pixels"]["residual"]["share"]) for name in ("reacher-reversed", "cup-windy")]
+    assert f"reacher and cup reach {shares[0]} and {shares[1]} % of their oracles" in prose()
 
 
 def test_who_collects() -> None:

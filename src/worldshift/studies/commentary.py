@@ -115,8 +115,8 @@ COMMENTARY = {
     ),
     "offline-pixels": Commentary(
         "On the pendulum the same adaptation works from images, if whole episodes are recorded: short ones do not show "
-        "fast rotation, and one policy in five learns to spin. A residual forgets less than a finetune here. The cup "
-        "fails: its encoder, distilled in the source, does not recognise what the wind makes of the scene.",
+        "fast rotation, and one policy in five learns to spin. A residual forgets less than a finetune here. The "
+        "others fall short: their encoders, distilled in the source, do not recognise what the target shows.",
         _REDRAW,
     ),
     "offline-data": Commentary(
