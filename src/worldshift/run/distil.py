@@ -28,9 +28,8 @@ from worldshift.models.draw import Draw
 from worldshift.run import pairs
 from worldshift.run.acting import Acting
 from worldshift.run.evaluate import evaluate
-from worldshift.run.pretrain_draw import DISPATCH_BYTES
-from worldshift.run.record import NOISE_BURST, POLICY_STRETCH, Noise
-from worldshift.run.rounds import Lives, Report, TrainingRun
+from worldshift.run.record import Noise
+from worldshift.run.rounds import Lives, Report, TrainingRun, dispatched
 from worldshift.shifts import Shift
 
 
@@ -117,7 +116,7 @@ class _Run(TrainingRun):
         self.key = jax.random.key(config.seed)
         self.state = learner.init(self.teacher.model, self.seen, config.learning_rate, key=self.key)
         self.replay = Replay(whole, self.teacher.model.action_dim, config.buffer, image=vision.PIXELS)
-        self.per_dispatch = max(1, min(25, DISPATCH_BYTES // (4 * whole * config.batch)))
+        self.per_dispatch = dispatched(25, whole * config.batch)
         self.begin(resume)
 
     def live(self) -> tuple[dict[str, Any], np.ndarray]:
@@ -149,16 +148,16 @@ class _Run(TrainingRun):
         seeds = np.random.SeedSequence([config.seed, self.rounds]).generate_state(n).tolist()
         rng = np.random.default_rng([config.seed, self.rounds, 1])
         teacher, student = (Acting(agent, seeds[0]) for agent in (self.teacher, self.agent()))
-        noise, offset = Noise((n, self.teacher.model.action_dim), rng), rng.integers(0, POLICY_STRETCH + NOISE_BURST, n)
+        noise = Noise((n, self.teacher.model.action_dim), rng)
         lean = rng.uniform(-1, 1, noise.action.shape)
         disturbed, of_student, random = (np.arange(n) % 4 == kind for kind in (1, 2, 3))
         lives = Lives(self.batch, self.replay, seeds)
         for t in range(self.length):
-            burst = disturbed & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
             seen, state = np.split(lives.obs, [self.seen], axis=1)
             shown, own, noisy = teacher(state, t), student(seen, t), noise()
             leaning = np.clip(shown + lean * disturbed[:, None], -1, 1)
-            action = np.where(of_student[:, None], own, np.where((random | burst)[:, None], noisy, leaning))
+            noised = random | disturbed & noise.bursts(t)
+            action = np.where(of_student[:, None], own, np.where(noised[:, None], noisy, leaning))
             lives.step(action.astype(np.float32), last=t == self.length - 1)
         return np.asarray(lives.returns)
 

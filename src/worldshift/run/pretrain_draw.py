@@ -28,12 +28,10 @@ from worldshift.models.draw import Draw
 from worldshift.run import pairs
 from worldshift.run.acting import Acting
 from worldshift.run.evaluate import evaluate
-from worldshift.run.rounds import Lives, Report, TrainingRun, saved_steps
+from worldshift.run.rounds import Lives, Report, TrainingRun, dispatched, saved_steps
 from worldshift.shifts import Shift
 
 Preset = Literal["tiny", "small", "paper"]
-DISPATCH_BYTES = 2**28
-"""Observations that one dispatch of updates is given at most: of images, that is fewer updates."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +155,8 @@ class _Run(TrainingRun):
             self._take_over(config.begin_from)
         self.replay = Replay(obs_dim, self.action_dim, config.buffer, image=model.image_dim)
         self.per_round = self.length * config.num_envs
-        batch_bytes = 4 * obs_dim * config.learner.batch * config.learner.length
-        self.per_dispatch = min(config.updates_per_dispatch, max(1, DISPATCH_BYTES // batch_bytes))
+        numbers = obs_dim * config.learner.batch * config.learner.length
+        self.per_dispatch = dispatched(config.updates_per_dispatch, numbers)
         if config.data is not None and not (resume and saved_steps(out)):
             self._remember(config.data, obs_dim)
         self.begin(resume)

@@ -24,10 +24,18 @@ LONGEST_HOLD = 50
 
 
 class Noise:
-    """Actions that are held for a while: white noise averages out before a body has noticed it."""
+    """Actions that are held for a while: white noise averages out before a body has noticed it.
+
+    In bursts between stretches of a policy, each body at its own times.
+    """
 
     def __init__(self, shape: tuple[int, int], rng: np.random.Generator):
         self.rng, self.action, self.left = rng, np.zeros(shape), np.zeros(shape[0], int)
+        self.offset = rng.integers(0, POLICY_STRETCH + NOISE_BURST, shape[0])
+
+    def bursts(self, t: int) -> np.ndarray:
+        """Whether decision `t` of an episode is within a burst, (N,)."""
+        return (t + self.offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH
 
     def __call__(self) -> np.ndarray:
         """Of the next decision, (N, A)."""
@@ -100,7 +108,6 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
     n = len(batch)
     obs = batch.reset([int(s) for s in rng.integers(2**31, size=n)])
     noisy = np.arange(n) % 2 == 1 if config.behaviour == "mixed" else np.full(n, config.behaviour == "random")
-    offset = rng.integers(0, POLICY_STRETCH + NOISE_BURST, n)
     image = PIXELS if getattr(batch.envs[0].unwrapped, "pixels", False) else 0
     keep = lambda obs: (obs[:, image:], obs[:, :image].astype(np.uint8))  # noqa: E731
     seen, acted, paid, alive, lengths = [keep(obs)], [], [], np.ones(n, bool), np.full(n, length)
@@ -111,7 +118,7 @@ def _round(batch: Any, config: RecordConfig, act: Act | None, rng: Any, length: 
             action = rng.uniform(-1, 1, (n, dim))
         else:
             assert act is not None
-            burst = noisy & ((t + offset) % (POLICY_STRETCH + NOISE_BURST) >= POLICY_STRETCH)
+            burst = noisy & noise.bursts(t)
             shown = np.stack([env.unwrapped.state() for env in batch.envs]) if config.from_states else obs
             action = np.where(burst[:, None], noise(), act(shown, t))
         action = np.asarray(action, np.float32)

@@ -22,6 +22,13 @@ from worldshift.envs import BatchEnv
 from worldshift.run.journal import Journal
 
 Report = Callable[[int, dict[str, Any]], None]
+DISPATCH_BYTES = 2**28
+"""Observations that one dispatch of updates is given at most: of images, that is fewer updates."""
+
+
+def dispatched(most: int, numbers: int) -> int:
+    """Updates in one dispatch: at most `most`, fewer where each is given many `numbers` of observations (float32)."""
+    return min(most, max(1, DISPATCH_BYTES // (4 * numbers)))
 
 
 def saved_steps(out: Path) -> int:
