@@ -30,7 +30,7 @@ def begun() -> distil.DistilState:
 @pytest.fixture(scope="module")
 def taught():
     rows = np.stack([moments(32, seed) for seed in range(60)])
-    return distil.update_many(begun(), TEACHER, jnp.asarray(rows), jax.random.key(2), 1e-3)[0]
+    return distil.update_many(begun(), jnp.asarray(rows), jax.random.key(2), TEACHER, 1e-3)[0]
 
 
 def kl_of(model: Draw, rows: np.ndarray) -> float:
@@ -96,7 +96,7 @@ def test_an_episodic_teacher_passes_its_head_on():
 
 def test_a_rate_of_nothing_changes_nothing():
     rows = jnp.asarray(moments(8))[None]
-    after, _ = distil.update_many(begun(), TEACHER, rows, jax.random.key(2), 1e-3, 0.0)
+    after, _ = distil.update_many(begun(), rows, jax.random.key(2), TEACHER, 1e-3, 0.0)
     for a, b in zip(*(jax.tree.leaves(eqx.filter(m, eqx.is_array)) for m in (after.model, begun().model)), strict=True):
         np.testing.assert_array_equal(a, b)
     assert int(after.updates) == 1

@@ -23,7 +23,7 @@ from worldshift.envs import BatchEnv, make
 from worldshift.models import latent
 from worldshift.models.latent import Size
 from worldshift.run.evaluate import evaluate
-from worldshift.run.pretrain import PretrainConfig, pretrain
+from worldshift.run.pretrain import PretrainConfig, pretrain, pretrain_seeds
 from worldshift.shifts import ActuatorGain, Shifted, Uniform
 
 SMALL = Size(16, 16, 16, 2, 2)
@@ -308,3 +308,22 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, 
 
 if __name__ == "__main__":
     run_until_killed(Path(sys.argv[1]))
+
+
+# Several seeds at once
+
+
+def test_seeds_side_by_side_are_the_runs_they_are_alone(tmp_path):
+    few = replace(CONFIG, agent_steps=1100)
+    outs = {seed: tmp_path / f"run-{seed}" for seed in (1, 2)}
+    pretrain(replace(few, seed=2), outs[2], stop_after=1050)  # one of them was stopped earlier, and the other not begun
+    steps = []
+    pretrain_seeds(few, outs, report=lambda done, row: steps.append(done))
+    assert steps == [1100]
+    for seed, out in outs.items():
+        pretrain(replace(few, seed=seed), tmp_path / f"alone-{seed}")
+        ours, theirs = (log(folder)[-1] for folder in (out, tmp_path / f"alone-{seed}"))
+        assert ours["updates"] == theirs["updates"] == 540
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
+        assert load_agent(out / "agent")[1]["training"]["seed"] == seed
+    assert log(outs[1])[-1]["loss"] != log(outs[2])[-1]["loss"]

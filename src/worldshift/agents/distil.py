@@ -73,9 +73,9 @@ def loss(
 @eqx.filter_jit
 def update_many(
     state: DistilState,
-    teacher: Draw,
     moments: Float[Array, "U B O_and_S"],
     key: PRNGKeyArray,
+    teacher: Draw,
     learning_rate: float,
     rate: Float[Array, ""] | float = 1.0,
 ) -> tuple[DistilState, dict[str, Array]]:

@@ -33,4 +33,4 @@ class Verb:
         def run(report: Writer) -> None:
             distil(self.config, out, resume=not self.fresh, report=report)
 
-        return train(self.config, out, run, fresh=self.fresh, json=self.json)
+        return train(self.config, {self.config.seed: out}, run, fresh=self.fresh, json=self.json)

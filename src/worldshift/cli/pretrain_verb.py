@@ -8,8 +8,8 @@ from typing import Annotated
 import tyro
 
 from worldshift.cli.shared import chosen
-from worldshift.cli.training import Writer, train
-from worldshift.run.pretrain_draw import PRESETS, Preset, PretrainDrawConfig, pretrain_draw
+from worldshift.cli.training import Writer, directories, train
+from worldshift.run.pretrain_draw import PRESETS, Preset, PretrainDrawConfig, pretrain_draw, pretrain_draw_seeds
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,9 @@ class Verb:
     config: Annotated[PretrainDrawConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainDrawConfig)
     out: Path | None = None
     """Directory of the run; runs/<model>-<task>-<seed> by default."""
+    seeds: tuple[int, ...] = ()
+    """Several at once, instead of --seed, their updates in one compiled call: on a GPU four take less than twice as
+    long as one. Each is kept in `<out>-<seed>`."""
     fresh: bool = False
     """Throw away what is in the directory and start over."""
     json: bool = False
@@ -38,9 +41,13 @@ class Verb:
 
     def run(self) -> int:
         """Trains, or goes on training."""
-        out = self.out or Path("runs") / f"{self.config.model}-{self.config.task.replace(':', '-')}-{self.config.seed}"
+        config = self.config
+        outs = directories(f"{config.model}-{config.task.replace(':', '-')}", self.out, config.seed, self.seeds)
 
         def run(report: Writer) -> None:
-            pretrain_draw(self.config, out, resume=not self.fresh, report=report)
+            if self.seeds:
+                pretrain_draw_seeds(config, outs, resume=not self.fresh, report=report)
+            else:
+                pretrain_draw(config, next(iter(outs.values())), resume=not self.fresh, report=report)
 
-        return train(self.config, out, run, fresh=self.fresh, json=self.json)
+        return train(config, outs, run, fresh=self.fresh, json=self.json)

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from worldshift.cli.training import Writer, train
-from worldshift.run.pretrain import PretrainConfig, pretrain
+from worldshift.cli.training import Writer, directories, train
+from worldshift.run.pretrain import PretrainConfig, pretrain, pretrain_seeds
 
 
 @dataclass(frozen=True)
@@ -20,22 +20,30 @@ class Verb:
     config: Annotated[PretrainConfig, tyro.conf.arg(name="")] = field(default_factory=PretrainConfig)
     out: Path | None = None
     """Directory of the run; runs/<task>-<seed> by default."""
+    seeds: tuple[int, ...] = ()
+    """Several at once, instead of --seed, their updates in one compiled call: on a GPU four take less than twice as
+    long as one. Each is kept in `<out>-<seed>`."""
     fresh: bool = False
     """Throw away what is in the directory and start over."""
     tensorboard: bool = False
-    """Write the curves to <out>/tensorboard as well (pip install 'worldshift[tensorboard]')."""
+    """Write the curves (of the first seed) to <out>/tensorboard as well (pip install 'worldshift[tensorboard]')."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
     def run(self) -> int:
         """Trains, or goes on training."""
-        out = self.out or Path("runs") / f"{self.config.task.replace(':', '-')}-{self.config.seed}"
+        config = self.config
+        outs = directories(config.task.replace(":", "-"), self.out, config.seed, self.seeds)
+        first = next(iter(outs.values()))
 
         def run(report: Writer) -> None:
-            pretrain(self.config, out, resume=not self.fresh, report=report)
+            if self.seeds:
+                pretrain_seeds(config, outs, resume=not self.fresh, report=report)
+            else:
+                pretrain(config, first, resume=not self.fresh, report=report)
 
-        write = _tensorboard(out) if self.tensorboard else None
-        return train(self.config, out, run, fresh=self.fresh, json=self.json, write=write)
+        write = _tensorboard(first) if self.tensorboard else None
+        return train(config, outs, run, fresh=self.fresh, json=self.json, write=write)
 
 
 def _tensorboard(out: Path) -> Writer:

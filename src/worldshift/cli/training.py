@@ -1,7 +1,7 @@
 """What `train` and `pretrain` share: a progress bar that is honest about time, stopping, going on, the last word."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,6 +27,14 @@ class Training(Protocol):
     def updates_per_step(self) -> float: ...
 
 
+def directories(name: str, out: Path | None, seed: int, seeds: Sequence[int]) -> dict[int, Path]:
+    """Where the run of each seed is kept: of a single one in `out`, of several beside each other."""
+    if len(set(seeds)) < len(seeds):
+        raise ValueError("seeds: each of them once.")
+    several = {seed: Path(f"{out or Path('runs') / name}-{seed}") for seed in seeds}
+    return several or {seed: out or Path("runs") / f"{name}-{seed}"}
+
+
 def refuse_loss(out: Path, fresh: bool) -> None:
     """A trained agent without the state to go on from would be overwritten."""
     finished = (out / "agent" / "manifest.json").is_file() and not (out / "state" / "manifest.json").is_file()
@@ -39,20 +47,24 @@ def refuse_loss(out: Path, fresh: bool) -> None:
 
 def train(
     config: Training,
-    out: Path,
+    outs: Mapping[int, Path],
     run: Callable[[Writer], Any],
     *,
     fresh: bool,
     json: bool,
     write: Writer | None = None,
 ) -> int:
-    """Runs a training beside a bar; says where it goes on when it is interrupted, and what came out at the end."""
-    refuse_loss(out, fresh)
+    """Runs a training beside a bar; says where it goes on when it is interrupted, and what came out at the end.
+
+    `outs` has the directory of each seed.
+    """
+    for out in outs.values():
+        refuse_loss(out, fresh)
     try:
         with TrainingBar(config) as told:
             run(_both(told, write))
     except KeyboardInterrupt:
-        steps = saved_steps(out)
+        steps = max(saved_steps(out) for out in outs.values())
         where = f"from {steps:,} agent steps" if steps else "from the start, as nothing was saved yet"
         aside().print(f"worldshift: stopped; the same command goes on {where}.", soft_wrap=True)
         return 130
@@ -60,17 +72,24 @@ def train(
         if "resume=False" not in str(error):
             raise
         raise ValueError(str(error).replace("pass resume=False", "pass --fresh")) from None
-    rows = [row for row in Journal(out / "log.jsonl").rows() if "eval_return" in row]
-    row = rows[-1] if rows else {}
+    found = [{"agent": str(out / "agent"), "task": config.task, **_last(out)} for out in outs.values()]
     if json:
-        emit({"agent": str(out / "agent"), "task": config.task, **row})
-    elif row:
-        say().print(
-            f"{config.task}: return {row['eval_return']:.0f} (lowest {row['eval_min']:.0f}) after "
-            f"{row['agent_steps']:,} agent steps; the agent is in {out / 'agent'}",
-            soft_wrap=True,
-        )
+        emit(found[0] if len(found) == 1 else {"runs": found})
+        return 0
+    for row in found:
+        if "eval_return" in row:
+            say().print(
+                f"{config.task}: return {row['eval_return']:.0f} (lowest {row['eval_min']:.0f}) after "
+                f"{row['agent_steps']:,} agent steps; the agent is in {row['agent']}",
+                soft_wrap=True,
+            )
     return 0
+
+
+def _last(out: Path) -> dict[str, Any]:
+    """The row of a run's last evaluation."""
+    rows = [row for row in Journal(out / "log.jsonl").rows() if "eval_return" in row]
+    return rows[-1] if rows else {}
 
 
 @dataclass

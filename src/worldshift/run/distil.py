@@ -29,7 +29,7 @@ from worldshift.run import pairs
 from worldshift.run.acting import Acting
 from worldshift.run.evaluate import evaluate
 from worldshift.run.record import Noise
-from worldshift.run.rounds import Lives, Report, TrainingRun, dispatched
+from worldshift.run.rounds import Asked, Asking, Lives, Report, TrainingRun, dispatched
 from worldshift.shifts import Shift
 
 
@@ -41,6 +41,9 @@ class DistilConfig:
     """A DRAW agent of states, shipped or a path; the student's task is the same, seen by its camera."""
     shift: str | None = None
     """A shift that acts all the time, as JSON: for a teacher that was trained under it."""
+    collect_shift: str | None = None
+    """A shift that acts beside it, but only while frames are collected; as JSON, its random parameters drawn anew for
+    each body of each round. An encoder is blind where it never was, and a target is where the source is not."""
     seed: int = 1
     agent_steps: int = 32_000
     """Decisions collected in all environments together."""
@@ -105,9 +108,10 @@ class _Run(TrainingRun):
         self.teacher = zoo.load_dreamer(config.teacher)[0]
         if self.teacher.model.pixels or type(self.teacher.model) is not Draw:
             raise ValueError(f"{config.teacher} cannot teach: take a DRAW agent of states, one without recurrence.")
-        shift = None if config.shift is None else Shift.from_json(config.shift)
-        make = partial(pairs.make, config.task, shift)
-        self.batch = BatchEnv([lambda seed=seed: StateBeside(make(seed)) for seed in range(config.num_envs)])
+        given = (config.shift, config.collect_shift)
+        shift, more = (None if each is None else Shift.from_json(each) for each in given)
+        self.shift = shift + more if shift and more else shift or more
+        self.batch = self._bodies(draws=0)
         self.eval_batch = pairs.batch(config.task, shift, config.eval_episodes)
         whole, self.seen = (flatdim(batch.observation_space) for batch in (self.batch, self.eval_batch))
         self.whole_episode = int(self.eval_batch.envs[0].get_wrapper_attr("episode_steps"))
@@ -119,8 +123,16 @@ class _Run(TrainingRun):
         self.per_dispatch = dispatched(25, whole * config.batch)
         self.begin(resume)
 
-    def live(self) -> tuple[dict[str, Any], np.ndarray]:
+    def _bodies(self, draws: int) -> BatchEnv:
+        """Where frames are collected; under a random shift each body has draws of its own, numbered from `draws` on."""
+        make = partial(pairs.make, self.config.task, self.shift)
+        return BatchEnv([lambda seed=seed: StateBeside(make(draws + seed)) for seed in range(self.config.num_envs)])
+
+    def live(self) -> Asking[tuple[dict[str, Any], np.ndarray]]:
         """One episode in every environment, then its updates."""
+        if self.shift is not None and self.shift.is_random:  # new bodies: a run that goes on meets the same draws
+            self.batch.close()
+            self.batch = self._bodies(draws=self.rounds * self.config.num_envs)
         returns = self._collect()
         self.rounds += 1
         if self.rounds == 1:
@@ -128,7 +140,7 @@ class _Run(TrainingRun):
             scale = np.maximum(spread[: self.seen - vision.PIXELS], 1e-2)
             model = self.state.model.standardised(centre[: self.seen], scale)
             self.state = self.state._replace(model=model)
-        return self._learn(), returns
+        return (yield from self._learn()), returns
 
     def evaluate(self) -> dict[str, float]:
         """Whole episodes from images alone, actions sampled."""
@@ -161,7 +173,7 @@ class _Run(TrainingRun):
             lives.step(action.astype(np.float32), last=t == self.length - 1)
         return np.asarray(lives.returns)
 
-    def _learn(self) -> dict[str, Any]:
+    def _learn(self) -> Asking[dict[str, Any]]:
         """Brings the updates up to their share of the decisions."""
         config, logs = self.config, {}
         rng = np.random.default_rng([config.seed, self.rounds, 3])
@@ -170,6 +182,6 @@ class _Run(TrainingRun):
         rate = annealed(self.agent_steps / config.agent_steps, config.anneal)
         for i in range(due // self.per_dispatch):
             moments = self.replay.sample(rng, config.batch, 0, self.per_dispatch).obs[:, 0]
-            now = (jax.random.fold_in(key, i), config.learning_rate, rate)
-            self.state, logs = learner.update_many(self.state, self.teacher.model, moments, *now)
+            now, shared = jax.random.fold_in(key, i), (self.teacher.model, config.learning_rate, rate)
+            self.state, logs = yield Asked(learner.update_many, self.state, moments, now, shared)
         return logs

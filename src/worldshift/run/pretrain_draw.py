@@ -5,7 +5,8 @@ learner does its share of updates. How a run is stored and goes on is `rounds`.
 """
 
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,10 +26,10 @@ from worldshift.data.episodes import load_episodes
 from worldshift.data.replay import Replay
 from worldshift.maths import annealed
 from worldshift.models.draw import Draw
-from worldshift.run import pairs
+from worldshift.run import pairs, side_by_side
 from worldshift.run.acting import Acting
 from worldshift.run.evaluate import evaluate
-from worldshift.run.rounds import Lives, Report, TrainingRun, dispatched, saved_steps
+from worldshift.run.rounds import Asked, Asking, Lives, Report, TrainingRun, dispatched, saved_steps
 from worldshift.shifts import Shift
 
 Preset = Literal["tiny", "small", "paper"]
@@ -132,6 +133,17 @@ def pretrain_draw(
     return _Run(config, Path(out), resume).drive(report, stop_after)
 
 
+def pretrain_draw_seeds(
+    config: PretrainDrawConfig, outs: Mapping[int, Path], *, resume: bool = True, report: Report | None = None
+) -> None:
+    """Trains an agent for each seed in `outs`, into its directory; what holds for `pretrain.pretrain_seeds` holds here.
+
+    Raises:
+        ValueError: as `pretrain_draw`.
+    """
+    side_by_side.drive([_Run(replace(config, seed=seed), out, resume) for seed, out in outs.items()], report)
+
+
 class _Run(TrainingRun):
     """A run of DRAW: whole episodes first, then their updates."""
 
@@ -191,7 +203,7 @@ class _Run(TrainingRun):
         """Nothing is learned yet."""
         return self.rounds < self.config.random_rounds
 
-    def live(self) -> tuple[dict[str, Any], np.ndarray]:
+    def live(self) -> Asking[tuple[dict[str, Any], np.ndarray]]:
         """One episode in every environment, then its updates."""
         fresh = self.config.begin_from is None
         returns = self._collect(at_random=self.warming and fresh)
@@ -199,7 +211,7 @@ class _Run(TrainingRun):
         if self.config.standardise and fresh and self.rounds == self.config.random_rounds:
             centre, spread = self.replay.spread()
             self.state = self.state._replace(model=self.state.model.standardised(centre, np.maximum(spread, 1e-2)))
-        return self._learn(), returns
+        return (yield from self._learn()), returns
 
     def evaluate(self) -> dict[str, float]:
         """The task's policy, its actions sampled."""
@@ -235,7 +247,7 @@ class _Run(TrainingRun):
             begun = np.isin(np.arange(n), anew)[:, None] if anew else None
         return np.asarray(lives.returns)
 
-    def _learn(self) -> dict[str, Any]:
+    def _learn(self) -> Asking[dict[str, Any]]:
         """Brings the updates up to their share of the decisions."""
         config, logs = self.config, {}
         if self.rounds <= config.random_rounds - 1:
@@ -247,7 +259,8 @@ class _Run(TrainingRun):
         rate = annealed(self.agent_steps / config.agent_steps, config.anneal)
         for i in range(int(due // many)):
             batches = self.replay.sample(rng, learner.batch, learner.length - 1, many)
-            self.state, logs = draw.update_many(self.state, batches, jax.random.fold_in(key, i), learner, rate)
+            now = jax.random.fold_in(key, i)
+            self.state, logs = yield Asked(draw.update_many, self.state, batches, now, (learner, rate))
         return logs
 
 

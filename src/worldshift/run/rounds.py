@@ -8,10 +8,10 @@ import json
 import shutil
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import equinox as eqx
 import numpy as np
@@ -76,6 +76,23 @@ class Lives:
         return anew
 
 
+class Asked(NamedTuple):
+    """A dispatch of updates that a run asks for; it is sent the state after them, and logs."""
+
+    update: Callable[..., tuple[Any, dict[str, Any]]]
+    """The learner's `update_many`, of all that follows."""
+    state: Any
+    batches: Any
+    key: Any
+    shared: tuple[Any, ...]
+    """What is the same for every seed."""
+
+
+_Outcome = TypeVar("_Outcome")
+Asking = Generator[Asked, tuple[Any, dict[str, Any]], _Outcome]
+"""What asks for updates on its way to an outcome."""
+
+
 class TrainingRun(ABC):
     """A training run between two rounds.
 
@@ -95,7 +112,7 @@ class TrainingRun(ABC):
         self.rounds, self.owed, self.best, self.started = 0, 0.0, -np.inf, time.monotonic()
 
     @abstractmethod
-    def live(self) -> tuple[Mapping[str, Any], np.ndarray]:
+    def live(self) -> Asking[tuple[Mapping[str, Any], np.ndarray]]:
         """Collects and learns for one round: logs of the last updates, and the returns of finished episodes."""
 
     @abstractmethod
@@ -138,22 +155,38 @@ class TrainingRun(ABC):
     def drive(self, report: Report | None, stop_after: int | None) -> Path:
         """Rounds until all agent steps are done, or `stop_after` of them. Returns the path of the agent."""
         try:
-            while self.agent_steps < self.config.agent_steps:
-                row = self.round()
-                if report:
-                    report(self.agent_steps, row)
-                if stop_after is not None and self.agent_steps >= stop_after:
-                    self.save()
-                    break
+            self.alone(self.rounds_until(self.config.agent_steps if stop_after is None else stop_after, report))
+            if self.agent_steps < self.config.agent_steps:
+                self.save()
         finally:
-            self.batch.close()
-            self.eval_batch.close()
+            self.close()
         return self.out / "agent"
 
-    def round(self) -> dict[str, Any]:
+    def alone(self, asking: Asking[None]) -> None:
+        """Gives it what it asks for, until it is done."""
+        asked = next(asking, None)
+        while asked:
+            try:
+                asked = asking.send(asked.update(asked.state, asked.batches, asked.key, *asked.shared))
+            except StopIteration:
+                return
+
+    def rounds_until(self, agent_steps: int, report: Report | None) -> Asking[None]:
+        """Rounds until that many decisions are done, at most those of the run."""
+        while self.agent_steps < min(agent_steps, self.config.agent_steps):
+            row = yield from self.round()
+            if report:
+                report(self.agent_steps, row)
+
+    def close(self) -> None:
+        """Closes the bodies."""
+        self.batch.close()
+        self.eval_batch.close()
+
+    def round(self) -> Asking[dict[str, Any]]:
         """One round, and what is due after it."""
         warming = self.warming
-        logs, returns = self.live()
+        logs, returns = yield from self.live()
         row: dict[str, Any] = {
             "agent_steps": self.agent_steps,
             "updates": int(self.state.updates),
