@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from worldshift.adapt import residual
 from worldshift.adapt.encoded import Target, Windows, draw_windows
 from worldshift.adapt.residual import Corrected, ResidualConfig
 from worldshift.agents import draw, imagination
@@ -83,6 +84,22 @@ class OfflineConfig:
                 "anneal is a share of the updates, between 0 and 1; average a rate above 0, at most 1; "
                 "lead_rate above 0."
             )
+
+
+PAPER = OfflineConfig(
+    actor="fresh",
+    critic="fresh",
+    residual=residual.PAPER,
+    length=64,
+    learning_rate=1e-2,
+    lead=0,
+    starts=341,
+    starts_from="all",
+    policy=draw.PAPER.task,
+    anneal=0.0,
+    average=1.0,
+)
+"""The published numbers (for networks of the size `paper`); there the policy then trains for millions of updates."""
 
 
 class OfflineState(NamedTuple):

@@ -53,7 +53,8 @@ def _run(verb: str, arguments: list[str]) -> int:
 
     # Imported only now, so that --help does not wait for JAX.
     try:
-        Verb = importlib.import_module(f"worldshift.cli.{verb}_verb").Verb
+        module = importlib.import_module(f"worldshift.cli.{verb}_verb")
+        Verb = module.verb(arguments) if hasattr(module, "verb") else module.Verb
         # A verb with presets has other defaults for another preset.
         begun = {"default": Verb.defaults(arguments)} if hasattr(Verb, "defaults") else {}
         flags = (tyro.conf.FlagCreatePairsOff,)

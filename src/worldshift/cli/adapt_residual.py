@@ -1,17 +1,18 @@
 """`worldshift adapt residual`: recorded episodes of the target, and a world model and policy that fit them."""
 
 import json as jsonlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from operator import add
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
-from worldshift.adapt.offline import OfflineConfig
+from worldshift.adapt.offline import PAPER, OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
-from worldshift.cli.shared import emit, progress, say, shift_from
+from worldshift.cli.shared import chosen, emit, progress, say, shift_from
 from worldshift.data.episodes import load_episodes
 from worldshift.report.grid import Grid, number
 from worldshift.run.adapt_offline import Adapted, adapt_offline, save_adapted
@@ -37,6 +38,9 @@ class Residual:
     """Episodes of the target: folders of `worldshift record`, Minari data sets, or ReDRAW's chunks; one or several."""
     out: Path
     """Where the adapted agent goes; must not exist yet."""
+    preset: Literal["ours", "paper"] = "ours"
+    """`ours` is what the study of choices found best, `paper` has ReDRAW's numbers; single ones are changed by the
+    other options."""
     config: Annotated[OfflineConfig, tyro.conf.arg(name="")] = field(default_factory=OfflineConfig)
     updates: int = 3000
     """Of the dynamics and of the policy."""
@@ -52,6 +56,12 @@ class Residual:
     """Episodes of each measurement in the simulated target."""
     json: bool = False
     """Print one JSON object and nothing else."""
+
+    @classmethod
+    def defaults(cls, arguments: Sequence[str]) -> "Residual":
+        """What the options are where nothing else is said, for the preset that is asked for."""
+        needed = {"agent": tyro.MISSING, "data": tyro.MISSING, "out": tyro.MISSING}
+        return cls(**needed, preset="paper", config=PAPER) if chosen("preset", arguments) == "paper" else cls(**needed)
 
     def run(self) -> int:
         """Adapts, measures, stores."""
