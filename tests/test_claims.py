@@ -154,7 +154,8 @@ def test_choices_around_the_residual() -> None:
         f"units {end['width 64']}, with corrected probabilities that are never mixed with the uniform ones "
         f"{end['never mixed with uniform']}.",
         f"dreams from all latents alike, {end['dreams from all latents alike']}, which lose the cup",
-        f"a policy that trains from the start, {end['policy from the start']}.",
+        f"a policy that trains from the start, {end['policy from the start']}, a fresh critic, {end['fresh critic']}, "
+        f"or deploying the last policy instead of an average over them, {end['not averaged']}.",
         f"four seeds end alike ({fresh[1]:.0f} to {fresh[-1]:.0f}) and one stays at the bottom, {end['fresh actor']} "
         f"{wide['fresh actor']}, and with the source's actor as it is all are at {end['warm actor']} "
         f"{wide['warm actor']}.",
@@ -163,17 +164,43 @@ def test_choices_around_the_residual() -> None:
 
 
 def test_less_of_everything() -> None:
-    pairs = {name: found(name)["pairs"]["pendulum-reversed"] for name in ("offline-choices", "offline-data")}
-    choice, data = ({m: f"{c['final']['value']:.0f}" for m, c in each.items()} for each in pairs.values())
+    cases = found("offline-choices")["pairs"]["pendulum-reversed"]
+    choice = {method: f"{case['final']['value']:.0f}" for method, case in cases.items()}
     assert (
         f"with 64 units is at {choice['width 64']} of {choice['oracle']}, with dreams of 5 steps instead of 15 at "
         f"{choice['dreams of 5 steps']}, with dreams from 16 latents instead of 64 at "
         f"{choice['dreams from 16 latents']}"
     ) in prose("docs/residual.md")
-    most, some, few, fewest = choice["residual"], *(data[f"residual, {n} mixed"] for n in ("10,000", "4,000", "1,000"))
-    assert (f"{most} from 40,000 transitions, {some} from 10,000, {few} from 4,000 and {fewest} from 1,000") in prose(
-        "docs/residual.md"
-    )
+    assert f"From 40,000 the residual makes {choice['residual']} on the pendulum." in prose("docs/residual.md")
+
+
+def test_what_recordings_are_worth() -> None:
+    said, pairs = prose("docs/residual.md"), found("offline-data")["pairs"]
+    names = ("residual", "finetune of the dynamics", "finetune of everything", "replacement")
+
+    def cell(pair: str, case: str) -> str:
+        if case not in pairs[pair]:
+            return "–"
+        return "{value:.0f} [{low:.0f}, {high:.0f}]".format(**pairs[pair][case]["final"])
+
+    for pair, label, kinds in (
+        ("pendulum-reversed", "pendulum", names),
+        ("reacher-reversed", "reacher", (names[0], names[3])),
+    ):
+        best = f"{pairs[pair]['oracle']['final']['value']:.0f}"
+        for kind in kinds:
+            first = f"{label} ({best})" if kind == "residual" else ""
+            cells = (first, kind, *(cell(pair, f"{kind}, {n} mixed") for n in ("10,000", "4,000", "1,000")))
+            assert f"| {' | '.join(cells)} |".replace("|  |", "| |") in said
+    own = {m: f"{c['final']['value']:.0f}" for m, c in pairs["pendulum-reversed"].items()}
+    assert (
+        f"of 40,000 transitions of the expert alone the pendulum's residual makes {own['residual, 40,000 expert']} and "
+        f"a finetune of the dynamics {own['finetune of the dynamics, 40,000 expert']}; of random ones "
+        f"{own['residual, 40,000 random']}; with three parts in ten of what the source's agent fails at, "
+        f"{own['residual, 40,000 with failures']}"
+    ) in said
+    ends = [curves("offline-data", "pendulum-reversed", f"{kind}, 1,000 mixed")[:, -3:].mean(1) for kind in names]
+    assert f"seeds end anywhere from {np.min(ends):.0f} to {np.max(ends):.0f}." in said
 
 
 def card(name: str) -> dict[str, Any]:

@@ -111,7 +111,7 @@ REFLEX_STUDIES = (
     AgentStudy(
         "base-agents",
         "20 episodes of each shipped agent, and its training curve beside the official scores",
-        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, "cup-catch-1", "cheetah-run-1"),
+        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, "cup-catch-1", "cheetah-run-1", "hopper-hop-2"),
     ),
     PointMassStudy(
         "point-mass",
@@ -125,7 +125,7 @@ REFLEX_STUDIES = (
     LivesStudy(
         "step-gains",
         "each motor's strength changes by up to a half at once: 20 fault draws x 2 seeds on each agent",
-        (*WALKERS, "cheetah-run-1", "cup-catch-1"),
+        (*WALKERS, "cheetah-run-1", "cup-catch-1", "hopper-hop-2"),
         ("nominal", "frozen", "l1", "rma", "fast", "layered", "oracle"),
         Protocol(nominal=500, on=1500, off=600),
         GAINS,
@@ -225,7 +225,7 @@ REFLEX_STUDIES = (
         "drift",
         "gains that never stop drifting: RWM's filtered noise, at its speed, and ten and a hundred times as fast",
         WALKERS[1:2],
-        ("nominal", "frozen", "paper", "fast", "oracle"),
+        ("nominal", "frozen", "paper", "fast", "layered", "oracle"),
         Protocol(nominal=0, on=20_000, off=0, episode_steps=200, offset=0, block=200),
         _SPEEDS,
         lives=tuple(range(FIRST_FAULT + 200, FIRST_FAULT + 210)),
@@ -237,7 +237,7 @@ REFLEX_STUDIES = (
         "magnitude",
         "how large a change of gains may be: each motor's drawn from up to p weaker or stronger",
         ("walker-walk-2",),
-        ("nominal", "frozen", "fast", "oracle"),
+        ("nominal", "frozen", "fast", "layered", "oracle"),
         Protocol(nominal=300, on=1000, off=0),
         _SIZES,
         lives=tuple(range(FIRST_FAULT + 300, FIRST_FAULT + 320)),
