@@ -283,6 +283,18 @@ def test_an_interrupted_training_goes_on(tmp_path):
     assert steps == list(range(40, saved + 41, 40))
 
 
+def test_seeds_are_trained_side_by_side(tmp_path):
+    line = ["train", "--task", "point-mass", "--episode-steps", "20", "--num-envs", "2", "--eval-episodes", "1"]
+    line += ["--eval-every", "40", "--updates-per-step", "0", "--agent-steps", "80", "--seeds", "3", "4", "--json"]
+    found = worldshift(*line, "--out", str(tmp_path / "run"))
+    assert found.returncode == 0, found.stderr
+    runs = one_object(found.stdout)["runs"]
+    assert [run["agent"] for run in runs] == [str(tmp_path / f"run-{seed}" / "agent") for seed in (3, 4)]
+    assert [run["agent_steps"] for run in runs] == [80, 80] and runs[0]["eval_return"] != runs[1]["eval_return"]
+    again = worldshift(*line, "--seeds", "3", "3", "--out", str(tmp_path / "run"))
+    assert again.returncode == 2 and "seeds: each of them once" in again.stderr
+
+
 def test_a_finished_agent_is_not_overwritten(tiny_run, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(tiny_run.path, run)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from worldshift import cli, envs
+from worldshift.adapt.offline import PAPER as PUBLISHED
 from worldshift.adapt.offline import OfflineConfig
+from worldshift.adapt.residual import PAPER as PAPER_RESIDUAL
 from worldshift.agents.draw import PAPER
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.cli import demo_verb
-from worldshift.cli.adapt_residual import ENOUGH
+from worldshift.cli.adapt_residual import ENOUGH, Published, Residual
 from worldshift.cli.pretrain_verb import Verb
 from worldshift.data.episodes import load_episodes
 from worldshift.run.demo_residual import ResidualDemo
@@ -66,6 +68,13 @@ def test_presets_set_what_is_not_said():
     assert Verb.defaults(["--preset=small"]).config.size == "small" and Verb.defaults([]) == Verb()
     with pytest.raises(SystemExit):
         run("pretrain --preset huge")
+
+
+def test_adapting_has_a_preset_of_published_numbers():
+    paper = Published(agent="a", data=(), out=Path("b")).config
+    assert paper == PUBLISHED and paper.residual == PAPER_RESIDUAL and paper.learning_rate == 1e-2
+    assert paper.starts == 341 and paper.policy.horizon == 40 and paper.actor == "fresh" and paper.lead == 0
+    assert Residual(agent="a", data=(), out=Path("b")).config == OfflineConfig()
 
 
 def test_single_numbers_of_a_preset_can_be_changed(tmp_path, capsys):
@@ -138,6 +147,8 @@ def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
         ("adapt residual --agent nobody --data DATA --out NEW", "there is no agent 'nobody'"),
         ("adapt residual --agent walker-walk-2 --data DATA --out NEW", "is not a DRAW agent"),
         ("adapt residual --agent AGENT --data DATA --out NEW --average 0", "average a rate above 0"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --preset paper --starts 0", "starts must be at least 1"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --preset paper --length 900", "900 observations in a row"),
         ("adapt residual --agent AGENT --data DATA --out NEW --length 1", "length must be at least 2"),
         ("record NEW", "say what to record"),
         ("record NEW --task pendulum-swingup", "needs an agent"),

@@ -81,6 +81,27 @@ def test_stopped_and_resumed_equals_uninterrupted(out, tmp_path):
         distil(replace(CONFIG, batch=8), tmp_path)
 
 
+def test_a_shift_acts_while_frames_are_collected_and_is_drawn_anew_each_round(tmp_path, seen):
+    few = replace(CONFIG, agent_steps=160, updates_per_step=0.0)
+    wind = {"kind": "ConstantTorque", "joints": ["hinge"], "torque": {"kind": "Uniform", "low": -5.0, "high": 5.0}}
+    runs = {}
+    for name, shift in (("calm", None), ("windy", json.dumps(wind)), ("again", json.dumps(wind))):
+        distil(replace(few, collect_shift=shift), tmp_path / name, stop_after=80 if name == "again" else None)
+        if name == "again":  # a run that goes on meets the draws that it would have met
+            distil(replace(few, collect_shift=shift), tmp_path / name)
+        runs[name] = checkpoint.load(tmp_path / name / "state", kind="training", part="replay")[0]
+    obs = {name: np.asarray(replay["obs"]).reshape(8, 21, -1) for name, replay in runs.items()}
+    np.testing.assert_array_equal(obs["again"], obs["windy"])
+    np.testing.assert_array_equal(obs["calm"][:, 0], obs["windy"][:, 0])  # the same starts
+    pushed = (obs["windy"] - obs["calm"])[:, -1, 0]  # velocities; who acts at random acts alike
+    assert np.abs(pushed[[3, 7]]).min() > 1e-2 and abs(pushed[3] - pushed[7]) > 1e-2
+    ends = [
+        json.loads((tmp_path / name / "log.jsonl").read_text().splitlines()[-1])["eval_return"]
+        for name in ("calm", "windy")
+    ]
+    assert ends[0] == ends[1]  # the student is measured without it
+
+
 @pytest.mark.parametrize("name", ["draw-pixels-pendulum-swingup-1", "rssm-pendulum-swingup-1"])
 def test_who_cannot_teach_is_told(name, tmp_path):
     with pytest.raises(ValueError, match=f"{name} cannot teach: take a DRAW agent of states"):

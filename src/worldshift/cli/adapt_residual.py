@@ -1,7 +1,6 @@
 """`worldshift adapt residual`: recorded episodes of the target, and a world model and policy that fit them."""
 
 import json as jsonlib
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import reduce
 from operator import add
@@ -12,7 +11,7 @@ import tyro
 
 from worldshift.adapt.offline import PAPER, OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
-from worldshift.cli.shared import chosen, emit, progress, say, shift_from
+from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.data.episodes import load_episodes
 from worldshift.report.grid import Grid, number
 from worldshift.run.adapt_offline import Adapted, adapt_offline, save_adapted
@@ -56,12 +55,6 @@ class Residual:
     """Episodes of each measurement in the simulated target."""
     json: bool = False
     """Print one JSON object and nothing else."""
-
-    @classmethod
-    def defaults(cls, arguments: Sequence[str]) -> "Residual":
-        """What the options are where nothing else is said, for the preset that is asked for."""
-        needed = {"agent": tyro.MISSING, "data": tyro.MISSING, "out": tyro.MISSING}
-        return cls(**needed, preset="paper", config=PAPER) if chosen("preset", arguments) == "paper" else cls(**needed)
 
     def run(self) -> int:
         """Adapts, measures, stores."""
@@ -125,6 +118,17 @@ class Residual:
             said += f"where the source's model, being right, would be off by {yardstick:.2f}: the correction expresses "
             said += f"{helped} changed" + ("" if expressed else ": take more updates, more data, or another method")
         say().print(f"{said}; the agent is in {self.out / 'agent'}", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class Published(Residual):
+    """The same with other defaults."""
+
+    preset: Literal["ours", "paper"] = "paper"
+    config: Annotated[OfflineConfig, tyro.conf.arg(name="")] = field(default_factory=lambda: PAPER)
+
+
+Published.__doc__ = Residual.__doc__  # its help
 
 
 def _words(row: dict[str, float]) -> str:
