@@ -13,5 +13,5 @@ from worldshift.cli.shared import chosen
 def verb(arguments: Sequence[str]) -> Any:
     """Both methods; of the residual, the options as they are in the preset that is asked for."""
     residual = Published if chosen("preset", arguments) == "paper" else Residual
-    offline = Annotated[residual, tyro.conf.subcommand("residual")]
+    offline: Any = Annotated[residual, tyro.conf.subcommand("residual")]
     return Annotated[Reflex, tyro.conf.subcommand("reflex")] | offline
