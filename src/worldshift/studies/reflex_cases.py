@@ -153,7 +153,7 @@ REFLEX_STUDIES = (
     LivesStudy(
         "paper-gains",
         "RWM's protocol: 75 episodes of 200 steps on, 75 off, 5 bodies each with a draw of its own",
-        WALKERS[1:],
+        (*WALKERS[1:], "cheetah-run-1", "hopper-hop-2", "cup-catch-1"),
         ("nominal", "frozen", "paper", "published", "fast", "oracle"),
         Protocol(nominal=1_000, on=15_000, off=15_000, episode_steps=200, offset=0, block=200),
         GAINS,
