@@ -28,6 +28,7 @@ def drive(runs: Sequence[TrainingRun], report: Report | None) -> None:
         while all(asked):
             found = _updated(asked)
             asked = [_sent(life, each) for life, each in zip(lives, found, strict=True)]
+        assert not any(asked), "runs of one configuration ask alike"
     finally:
         for run in runs:
             run.close()
