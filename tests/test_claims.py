@@ -230,20 +230,16 @@ def test_eyes_for_an_agent_of_states(task: str, teacher: str, student: str) -> N
 
 def test_what_a_student_never_saw() -> None:
     pairs, states = found("offline-pixels")["pairs"], found("offline-methods")["pairs"]
-    (own, first), (other, _) = (
-        (
-            [f"{each[name]['final']['value']:.0f}" for name in ("residual", "oracle", "zero-shot")],
-            each["residual"]["final"],
-        )
-        for each in (pairs["reacher-reversed-pixels"], pairs["cup-windy-pixels"])
+    names = ("reacher-reversed", "cup-windy")
+    said, known = prose("docs/residual.md"), [f"{states[name]['residual']['final']['value']:.0f}" for name in names]
+    reacher, cup = (
+        "{value:.0f} [{low:.0f}, {high:.0f}]".format(**own["residual"]["final"])
+        + " of {:.0f} (zero-shot {:.0f})".format(*(own[case]["final"]["value"] for case in ("oracle", "zero-shot")))
+        for own in (pairs[f"{name}-pixels"] for name in names)
     )
-    known = [f"{states[name]['residual']['final']['value']:.0f}" for name in ("reacher-reversed", "cup-windy")]
-    said = prose("docs/residual.md")
-    wide = f"[{first['low']:.0f}, {first['high']:.0f}]"
-    assert f"**the reacher is at {own[0]} {wide} of {own[1]}** after the residual (zero-shot {own[2]})" in said
-    assert f"zero-shot {other[2]} of {other[1]}, and after the residual {other[0]}," in said
+    assert f"**After the residual the reacher is at {reacher}, the cup at {cup}**" in said
     assert f"From states as many recordings give {known[0]} and {known[1]}." in said
-    shares = [percent(pairs[f"{name}-pixels"]["residual"]["share"]) for name in ("reacher-reversed", "cup-windy")]
+    shares = [percent(pairs[f"{name}-pixels"]["residual"]["share"]) for name in names]
     assert f"reacher and cup reach {shares[0]} and {shares[1]} % of their oracles" in prose()
 
 
