@@ -17,8 +17,8 @@ class Commentary(NamedTuple):
 _REDRAW = "ReDRAW shows curves of returns by updates for these four pairs; no table of numbers was at hand."
 _TABLE_2 = (
     "RWM, table 2, walker: the fault costs 108.4 a run for the frozen agent, 36.5 for a finetuned one, 6.2 with the "
-    "reflex (94 % recovered); control error 28.1, 8.9 and 7.4. On the cheetah the reflex recovers 78 %, on the hopper 71, "
-    "on the cup, which loses 1.0, nothing; finetuning 11, 60 and 100. Seeds and intervals over seeds are not given."
+    "reflex (94 % recovered); control error 28.1, 8.9 and 7.4. On the cheetah the reflex recovers 78 %, on the hopper "
+    "71, on the cup, which loses 1.0, nothing; finetuning 11, 60 and 100. Seeds and intervals over seeds are not given."
 )
 
 COMMENTARY = {
