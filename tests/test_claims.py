@@ -100,6 +100,19 @@ def curves(study: str, pair: str, method: str) -> np.ndarray:
     return np.asarray(own)
 
 
+def test_the_protocol_of_the_paper() -> None:
+    bodies = found("paper-gains")["bodies"]
+    walker, hopper, cheetah, cup = (
+        [percent(bodies[name][method]["recovery"]["value"]) for method in ("paper", "fast")]
+        for name in ("walker-walk", "hopper-hop", "cheetah-run", "cup-catch")
+    )
+    assert (
+        f"wins back {walker[0]} % on the walker, {hopper[0]} % on the hopper, {cheetah[0]} % on the cheetah and {cup[0]} "
+        f"% on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {walker[1]}, {hopper[1]}, "
+        f"{cheetah[1]} and {cup[1]} %."
+    ) in prose("docs/reflex.md")
+
+
 def test_ways_of_adapting() -> None:
     said, pairs = prose("docs/residual.md"), found("offline-methods")["pairs"]
     methods = ("residual", "finetune of the dynamics", "replacement")
