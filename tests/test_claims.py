@@ -107,9 +107,9 @@ def test_the_protocol_of_the_paper() -> None:
         for name in ("walker-walk", "hopper-hop", "cheetah-run", "cup-catch")
     )
     assert (
-        f"wins back {walker[0]} % on the walker, {hopper[0]} % on the hopper, {cheetah[0]} % on the cheetah and {cup[0]} "
-        f"% on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {walker[1]}, {hopper[1]}, "
-        f"{cheetah[1]} and {cup[1]} %."
+        f"wins back {walker[0]} % on the walker, {hopper[0]} % on the hopper, {cheetah[0]} % on the cheetah and "
+        f"{cup[0]} % on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {walker[1]}, "
+        f"{hopper[1]}, {cheetah[1]} and {cup[1]} %."
     ) in prose("docs/reflex.md")
 
 
