@@ -101,15 +101,16 @@ def curves(study: str, pair: str, method: str) -> np.ndarray:
 
 
 def test_the_protocol_of_the_paper() -> None:
-    bodies = found("paper-gains")["bodies"]
-    walker, hopper, cheetah, cup = (
-        [percent(bodies[name][method]["recovery"]["value"]) for method in ("paper", "fast")]
-        for name in ("walker-walk", "hopper-hop", "cheetah-run", "cup-catch")
-    )
+    """Against the table that was written from the rows: to bootstrap lives of 31,000 steps again takes two minutes."""
+    section = (ROOT / "docs/results.md").read_text(encoding="utf-8").split("\n## paper-gains\n")[1].split("\n## ")[0]
+    cells = [[cell.strip() for cell in line.split("|")] for line in section.splitlines() if line.startswith("| ")]
+    won = {(row[1], row[2]): row[4].split()[0] for row in cells if row[2] in ("paper", "fast")}
+    bodies = ("walker-walk", "hopper-hop", "cheetah-run", "cup-catch")
+    paper, fast = ([won[body, method] for body in bodies] for method in ("paper", "fast"))
     assert (
-        f"wins back {walker[0]} % on the walker, {hopper[0]} % on the hopper, {cheetah[0]} % on the cheetah and "
-        f"{cup[0]} % on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {walker[1]}, "
-        f"{hopper[1]}, {cheetah[1]} and {cup[1]} %."
+        f"wins back {paper[0]} % on the walker, {paper[1]} % on the hopper, {paper[2]} % on the cheetah and "
+        f"{paper[3]} % on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {fast[0]}, "
+        f"{fast[1]}, {fast[2]} and {fast[3]} %."
     ) in prose("docs/reflex.md")
 
 
