@@ -28,6 +28,8 @@ from worldshift.models.vision import PIXELS
 VELOCITIES, ACTIONS = 2, 2
 """A reacher's."""
 EPISODE = 500
+Variant = tuple[str, int, Callable[..., Any], tuple[Any, ...]]
+"""A name, transitions an update, many updates, and what they are given."""
 
 
 def main() -> None:
@@ -35,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--size", choices=list(SIZES), default="paper", help="networks; learners stay the paper's")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 5], help="adaptations side by side")
+    parser.add_argument("--adaptation-alone", action="store_true", help="pretraining takes minutes to compile")
     parser.add_argument("--updates", type=int, default=10, help="in one dispatch")
     parser.add_argument("--rounds", type=int, default=5, help="timed dispatches of each kind")
     parser.add_argument("--side", type=int, default=8192, help="of the matrices whose product is the limit")
@@ -42,14 +45,15 @@ def main() -> None:
     options = parser.parse_args()
     if min(options.updates, options.rounds, options.side, *options.seeds) < 1:
         parser.error("seeds, updates, rounds and side must be at least 1.")
-    found = measure(options.size, options.seeds, options.updates, options.rounds, options.side)
+    model = Draw(PIXELS + VELOCITIES, ACTIONS, size=options.size, pixels=True, key=jax.random.key(0))
+    variants = [] if options.adaptation_alone else [pretraining(model, options.updates)]
+    variants += [adapting(model, seeds, options.updates) for seeds in options.seeds]
+    found = {"size": options.size} | measure(variants, options.updates, options.rounds, options.side)
     print(json.dumps(found, indent=1) if options.json else table(found))
 
 
-def measure(size: str, seeds: list[int], updates: int, rounds: int, side: int) -> dict[str, Any]:
+def measure(variants: list[Variant], updates: int, rounds: int, side: int) -> dict[str, Any]:
     """Everything, as a JSON object."""
-    model = Draw(PIXELS + VELOCITIES, ACTIONS, size=size, pixels=True, key=jax.random.key(0))
-    variants = [pretraining(model, updates)] + [adapting(model, count, updates) for count in seeds]
     calls = [jax.jit(many).lower(*given).compile() for _, _, many, given in variants]
     seconds = np.array(
         [
@@ -73,11 +77,7 @@ def measure(size: str, seeds: list[int], updates: int, rounds: int, side: int) -
         )
     device = jax.devices()[0].device_kind
     about = {"device": platform.processor() or device if device == "cpu" else device, "jax": jax.__version__}
-    return about | {"size": size, "limit_tflop_per_s": rounded(limit / 1e12), "side": side, "rows": rows}
-
-
-Variant = tuple[str, int, Callable[..., Any], tuple[Any, ...]]
-"""A name, transitions an update, many updates, and what they are given."""
+    return about | {"limit_tflop_per_s": rounded(limit / 1e12), "side": side, "rows": rows}
 
 
 def pretraining(model: Draw, updates: int) -> Variant:

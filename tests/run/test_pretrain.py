@@ -306,10 +306,6 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_written(tmp_path, 
     assert not list(tmp_path.iterdir())
 
 
-if __name__ == "__main__":
-    run_until_killed(Path(sys.argv[1]))
-
-
 # Several seeds at once
 
 
@@ -327,3 +323,7 @@ def test_seeds_side_by_side_are_the_runs_they_are_alone(tmp_path):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
         assert load_agent(out / "agent")[1]["training"]["seed"] == seed
     assert log(outs[1])[-1]["loss"] != log(outs[2])[-1]["loss"]
+
+
+if __name__ == "__main__":
+    run_until_killed(Path(sys.argv[1]))
