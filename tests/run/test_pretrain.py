@@ -20,6 +20,7 @@ from worldshift.agents.agent import load_agent
 from worldshift.agents.mppi import PlannerConfig
 from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.envs import BatchEnv, make
+from worldshift.files import held
 from worldshift.models import latent
 from worldshift.models.latent import Size
 from worldshift.run.evaluate import evaluate
@@ -246,6 +247,16 @@ def test_a_run_of_another_configuration_is_refused_and_left_alone(finished, chan
 
 
 # Other bodies, other ways of acting
+
+
+def test_two_processes_do_not_train_in_one_directory(finished, tmp_path):
+    out = shutil.copytree(finished, tmp_path / "run")
+    before = files(out)
+    with held(out), pytest.raises(ValueError, match="in use by another process"):
+        pretrain(replace(CONFIG, agent_steps=1400), out)
+    assert files(out) == before
+    pretrain(replace(CONFIG, agent_steps=1400), out)
+    assert log(out)[-1]["agent_steps"] == 1400
 
 
 def test_an_episodic_body_trains_its_termination_head(tmp_path):

@@ -109,6 +109,17 @@ def test_an_interruption_loses_the_part_under_way_only(study, tmp_path):
     assert whole == again
 
 
+def test_processes_that_run_one_study_at_once_keep_each_others_rows(study, tmp_path):
+    def another_process(agent: str, method: str, steps: int) -> None:
+        if method == "frozen":  # is being run, while someone else finishes another method
+            run_study(study, tmp_path, methods=["oracle"])
+
+    path = run_study(study, tmp_path, methods=["frozen"], report=another_process)
+    header, rows = read_rows(path)
+    assert {each["method"] for each in header["pairs"]} == {row["method"] for row in rows} == {"frozen", "oracle"}
+    assert len(header["pairs"]) == 2 and len(rows) == 2 * len(study.bodies)
+
+
 def test_rows_of_another_definition_or_agent_are_not_mixed_in(study, tmp_path, tiny_run):
     path = run_study(study, tmp_path, methods=["nominal"])
     before = path.read_bytes()

@@ -9,6 +9,7 @@ import shutil
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -19,6 +20,7 @@ import numpy as np
 from worldshift import checkpoint
 from worldshift.data.replay import Replay
 from worldshift.envs import BatchEnv
+from worldshift.files import held
 from worldshift.run.journal import Journal
 
 Report = Callable[[int, dict[str, Any]], None]
@@ -110,6 +112,7 @@ class TrainingRun(ABC):
     def __init__(self, config: Any, out: Path):
         self.config, self.out, self.journal = config, out, Journal(out / "log.jsonl")
         self.rounds, self.owed, self.best, self.started = 0, 0.0, -np.inf, time.monotonic()
+        self._open = ExitStack()
 
     @abstractmethod
     def live(self) -> Asking[tuple[Mapping[str, Any], np.ndarray]]:
@@ -137,8 +140,16 @@ class TrainingRun(ABC):
         """Goes on from `state/` where there is one and it is wanted, or begins anew.
 
         Raises:
-            ValueError: `out` holds a run of another configuration.
+            ValueError: `out` holds a run of another configuration, or another process trains there.
         """
+        self._open.enter_context(held(self.out))
+        try:
+            self._begin(resume)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _begin(self, resume: bool) -> None:
         stored = self.out / "state"
         there = (stored / "manifest.json").exists()
         if resume and there:
@@ -147,7 +158,6 @@ class TrainingRun(ABC):
             rows = self.journal.cut(self.agent_steps)
             self.best = max((row["eval_return"] for row in rows if "eval_return" in row), default=-np.inf)
             return
-        self.out.mkdir(parents=True, exist_ok=True)
         self.journal.clear()
         if there:
             shutil.rmtree(stored)  # or a later resume would continue from the run that this one replaces
@@ -179,9 +189,10 @@ class TrainingRun(ABC):
                 report(self.agent_steps, row)
 
     def close(self) -> None:
-        """Closes the bodies."""
+        """Closes the bodies, and leaves the directory to others."""
         self.batch.close()
         self.eval_batch.close()
+        self._open.close()
 
     def round(self) -> Asking[dict[str, Any]]:
         """One round, and what is due after it."""

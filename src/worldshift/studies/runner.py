@@ -1,7 +1,8 @@
 """Runs a study, keeps its raw rows, goes on where it was interrupted.
 
 Rows go to `results/<study>.jsonl` after every finished (agent, method) pair, with a header that says what made them. A
-run that was interrupted keeps the pairs that are done; rows of another definition are never mixed in.
+run that was interrupted keeps the pairs that are done; rows of another definition are never mixed in. Several processes
+may run one study at once, each other methods or agents of it.
 """
 
 import json
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from worldshift import zoo
+from worldshift.files import held
 from worldshift.provenance import origin
 from worldshift.run.protocol import read_rows, write_rows
 from worldshift.studies.contract import Study
@@ -45,31 +47,66 @@ def run_study(
     def asked_for(agent: str, method: str) -> bool:
         return (methods is None or method in methods) and (agents is None or agent in agents)
 
-    shipped = {agent: zoo.fingerprint(zoo.find(agent)) for agent in dict.fromkeys(agent for agent, _ in study.pairs)}
-    path = out / f"{study.name}.jsonl"
-    header, rows = read_rows(path) if path.exists() else ({}, [])
-    if fresh and methods is None and agents is None:
-        header, rows = {}, []
-    elif fresh and header:
-        rows = [row for row in rows if not asked_for(row["agent"], row["method"])]
-        header["pairs"] = [each for each in header["pairs"] if not asked_for(each["agent"], each["method"])]
-    header = _continued(header, study, shipped, path)
+    file = _File(study, out / f"{study.name}.jsonl")
+    if fresh:
+        file.forget(everything=methods is None and agents is None, which=asked_for)
+    done = file.done()
     for agent, method in study.pairs:
-        done = any((each["agent"], each["method"]) == (agent, method) for each in header["pairs"])
-        if not done and asked_for(agent, method):
+        if asked_for(agent, method) and (agent, method) not in done:
+            done = file.done()  # others may have finished it meanwhile
+        if asked_for(agent, method) and (agent, method) not in done:
 
             def told(steps: int, agent: str = agent, method: str = method) -> None:
                 if report:
                     report(agent, method, steps)
 
-            found, known = study.run_pair(agent, method, told)
-            rows += [{"agent": agent, "method": method, **row} for row in found]
-            pair = {"agent": agent, "method": method, "fingerprint": shipped[agent], **known, **origin()}
-            header["pairs"].append(pair)
-            write_rows(path, header, rows)
+            file.add(agent, method, *study.run_pair(agent, method, told))
         if report:
             report(agent, method, study.steps)
-    return path
+    return file.path
+
+
+Which = Callable[[str, str], bool]
+"""Whether a pair of an agent and a method is meant."""
+
+
+class _File:
+    """The rows of a study on disk, to which other processes may add theirs."""
+
+    def __init__(self, study: Study, path: Path):
+        self.study, self.path = study, path
+        self.shipped = {name: zoo.fingerprint(zoo.find(name)) for name in dict.fromkeys(a for a, _ in study.pairs)}
+        self._everything, self._stale = False, _nothing
+
+    def forget(self, *, everything: bool, which: Which) -> None:
+        """Does without what is there, or some of it. It stays on disk until something new takes its place."""
+        self._everything, self._stale = everything, which
+
+    def done(self) -> set[tuple[str, str]]:
+        """Pairs that are finished."""
+        header, _ = self._read(self._stale)
+        return {(each["agent"], each["method"]) for each in header["pairs"]}
+
+    def add(self, agent: str, method: str, rows: list[dict[str, Any]], known: dict[str, Any]) -> None:
+        """One more finished pair."""
+        pair = {"agent": agent, "method": method, "fingerprint": self.shipped[agent], **known, **origin()}
+        with held(self.path.parent, wait=True):
+            header, kept = self._read(lambda *each: each == (agent, method) or self._stale(*each))
+            header["pairs"].append(pair)
+            write_rows(self.path, header, kept + [{"agent": agent, "method": method, **row} for row in rows])
+        self._everything, self._stale = False, _nothing
+
+    def _read(self, stale: Which) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+        """Header and rows, but for what is stale."""
+        header, rows = read_rows(self.path) if self.path.exists() and not self._everything else ({}, [])
+        if header:
+            header["pairs"] = [each for each in header["pairs"] if not stale(each["agent"], each["method"])]
+            rows = [row for row in rows if not stale(row["agent"], row["method"])]
+        return _continued(header, self.study, self.shipped, self.path), rows
+
+
+def _nothing(agent: str, method: str) -> bool:
+    return False
 
 
 def _continued(header: dict[str, Any], study: Study, shipped: dict[str, str], path: Path) -> dict[str, Any]:
