@@ -16,7 +16,10 @@ _NAMES = "; ".join(f"{name}: {study.about}" for name, study in STUDIES.items())
 
 @dataclass(frozen=True)
 class Verb:
-    """Runs a study. Finished parts are kept: the same command goes on where it was interrupted."""
+    """Runs a study. Finished parts are kept: the same command goes on where it was interrupted.
+
+    Several may run at once, each with other --methods or --agents of the study.
+    """
 
     name: tyro.conf.Positional[str]
     """Which one; `worldshift study list` lists them, and `reflex`, `offline` or `all` are many, one after another."""

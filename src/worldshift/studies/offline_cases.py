@@ -31,6 +31,12 @@ def _slowly(case: Case) -> Case:
     return replace(case, length=None, config=case.config and replace(case.config, lead_rate=1.0))
 
 
+def _dreaming(steps: int, latents: int, width: int) -> OfflineConfig:
+    """The default, but for how much is dreamt and by how large a correction."""
+    policy = replace(_ONE.policy, horizon=steps)
+    return replace(_ONE, starts=latents, policy=policy, residual=replace(_ONE.residual, width=width))
+
+
 OFFLINE_STUDIES = (
     OfflineStudy(
         "offline-methods",
@@ -89,6 +95,14 @@ OFFLINE_STUDIES = (
                 first=2_000,
                 updates=6000,
             ),
+            Case(
+                "residual, half of 4,000 its own in four turns, 6,000 updates",
+                _ONE,
+                transitions=4_000,
+                recordings=5,
+                first=2_000,
+                updates=6000,
+            ),
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (10_000, 4_000, 1_000)
@@ -129,6 +143,24 @@ OFFLINE_STUDIES = (
                     ("dreams from 16 latents", replace(_ONE, starts=16)),
                     ("dreams of 5 steps", replace(_ONE, policy=replace(_ONE.policy, horizon=5))),
                     ("not averaged", replace(_ONE, average=1.0)),
+                )
+            ),
+        ),
+        updates=3000,
+        seeds=SEEDS,
+    ),
+    OfflineStudy(
+        "offline-small",
+        "how little computing still solves each task: shorter dreams from fewer latents, half of 40,000 its own",
+        DREAMERS,
+        (
+            *_BOUNDS,
+            *(
+                Case(name, _dreaming(steps, latents, width), recordings=2)
+                for name, steps, latents, width in (
+                    ("dreams of 10 steps from 32 latents", 10, 32, 256),
+                    ("dreams of 5 steps from 16 latents", 5, 16, 256),
+                    ("dreams of 5 steps from 16 latents, residual of 64 units", 5, 16, 64),
                 )
             ),
         ),
