@@ -253,8 +253,23 @@ def test_what_a_student_never_saw() -> None:
     )
     assert f"**After the residual the reacher is at {reacher}, the cup at {cup}**" in said
     assert f"From states as many recordings give {known[0]} and {known[1]}." in said
+    halves = [pairs[f"{name}-pixels"]["residual, half of 40,000 its own"] for name in names]
+    reacher, cup = (
+        "{value:.0f} [{low:.0f}, {high:.0f}]".format(**each["final"])
+        + f", {percent(each['share'])} %{' of its oracle' * (each is halves[0])}"
+        for each in halves
+    )
+    ends = sorted(curves("offline-pixels", "cup-windy-pixels", "residual, half of 40,000 its own")[:, -3:].mean(1))
+    assert (
+        f"**the reacher is at {reacher}, and the cup at {cup}**: four of its seeds are at {ends[1]:.0f} to "
+        f"{ends[-1]:.0f}, and one, whose agent had caught nothing by the time it recorded, stays at {ends[0]:.0f}."
+    ) in said
     shares = [percent(pairs[f"{name}-pixels"]["residual"]["share"]) for name in names]
-    assert f"reacher and cup reach {shares[0]} and {shares[1]} % of their oracles" in prose()
+    own = [percent(half["share"]) for half in halves]
+    assert (
+        f"reacher and cup reach {shares[0]} and {shares[1]} % of their oracles, with half of the 40,000 their own "
+        f"{own[0]} and {own[1]} %"
+    ) in prose()
 
 
 def test_who_collects() -> None:
