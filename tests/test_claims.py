@@ -82,9 +82,9 @@ def test_how_little_computing_is_enough() -> None:
     reacher, cup, finger = (f"{whole[p]['residual, half of 40,000 its own']['final']['value']:.0f}" for p in pairs)
     less, least = [at(p, 10, 32) for p in pairs[:2]], [at(p, 5, 16) for p in pairs]
     assert (
-        f"dreams of 10 steps from 32 latents leave the reacher at {less[0]} instead of {reacher} and the cup at {less[1]} "
-        f"instead of {cup}; dreams of 5 steps from 16 at {least[0]} and {least[1]}, and the finger at {least[2]} instead "
-        f"of {finger} (`offline-small`)"
+        f"dreams of 10 steps from 32 latents leave the reacher at {less[0]} instead of {reacher} and the cup at "
+        f"{less[1]} instead of {cup}; dreams of 5 steps from 16 at {least[0]} and {least[1]}, and the finger at "
+        f"{least[2]} instead of {finger} (`offline-small`)"
     ) in prose("docs/residual.md")
 
 
