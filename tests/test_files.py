@@ -1,5 +1,7 @@
 """Files are written whole or not at all; a folder that is held is nobody else's."""
 
+import errno
+import fcntl
 import subprocess
 import sys
 from pathlib import Path
@@ -45,4 +47,17 @@ def test_a_folder_that_is_held_is_refused_and_free_once_its_holder_was_killed(tm
         with held(tmp_path, wait=True), pytest.raises(InUseError), held(tmp_path):
             pass
     with held(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(("number", "held_anyway"), [(errno.ENOSYS, True), (errno.EIO, False)])
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path, monkeypatch, number, held_anyway):
+    def refuse(*_):
+        raise OSError(number, "no")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    if held_anyway:
+        with held(tmp_path):
+            return
+    with pytest.raises(OSError, match="no"), held(tmp_path):
         pass

@@ -3,6 +3,7 @@
 No paper. Checkpoints and data sets, which are folders, have their own ways of being written whole.
 """
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -40,6 +41,8 @@ class InUseError(ValueError):
 def held(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
     """A folder for this process alone: until the context ends, or the process, however it does.
 
+    Where the file system has no locks, nobody is kept out.
+
     Arguments:
         folder: made if it is not there; the lock is on `.lock` in it, which stays.
         wait: for whoever holds it, instead of refusing.
@@ -54,4 +57,11 @@ def held(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None
             fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise InUseError(f"{folder} is in use by another process: wait for it, or choose another one.") from None
+        except OSError as error:
+            if error.errno not in (
+                errno.ENOSYS,
+                errno.ENOLCK,
+                errno.ENOTSUP,
+            ):  # some cluster file systems have no locks
+                raise
         yield
