@@ -78,13 +78,16 @@ def test_how_little_computing_is_enough() -> None:
     def at(pair: str, steps: int, latents: int) -> str:
         return f"{small[pair][f'dreams of {steps} steps from {latents} latents']['final']['value']:.0f}"
 
-    pairs = ("reacher-reversed", "cup-windy", "finger-torque")
-    reacher, cup, finger = (f"{whole[p]['residual, half of 40,000 its own']['final']['value']:.0f}" for p in pairs)
+    swings, pairs = "pendulum-reversed", ("reacher-reversed", "cup-windy", "finger-torque")
+    usual, reacher, cup, finger = (
+        f"{whole[p]['residual, half of 40,000 its own']['final']['value']:.0f}" for p in (swings, *pairs)
+    )
     less, least = [at(p, 10, 32) for p in pairs[:2]], [at(p, 5, 16) for p in pairs]
     assert (
         f"dreams of 10 steps from 32 latents leave the reacher at {less[0]} instead of {reacher} and the cup at "
         f"{less[1]} instead of {cup}; dreams of 5 steps from 16 at {least[0]} and {least[1]}, and the finger at "
-        f"{least[2]} instead of {finger} (`offline-small`)"
+        f"{least[2]} instead of {finger} (`offline-small`). The pendulum is at {at(swings, 10, 32)} and "
+        f"{at(swings, 5, 16)} with them, instead of {usual}."
     ) in prose("docs/residual.md")
 
 

@@ -134,8 +134,7 @@ COMMENTARY = {
     ),
     "offline-small": Commentary(
         "The default, 15 steps from 64 latents, is about the least that three of the pairs need: with fewer and "
-        "shorter dreams their policies learn less from as many updates. The pendulum does with 5 steps, or with 16 "
-        "latents.",
+        "shorter dreams their policies learn less from as many updates. The pendulum does with 10 steps from 32.",
         "ReDRAW dreams 40 steps from 1,024 latents in pretraining, and from 341 in adaptation.",
     ),
     "offline-long": Commentary(
