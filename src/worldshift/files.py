@@ -33,6 +33,10 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP)
+"""What file systems without locks answer, as some of clusters are."""
+
+
 class InUseError(ValueError):
     """Another process writes there."""
 
@@ -58,10 +62,6 @@ def held(folder: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None
         except BlockingIOError:
             raise InUseError(f"{folder} is in use by another process: wait for it, or choose another one.") from None
         except OSError as error:
-            if error.errno not in (
-                errno.ENOSYS,
-                errno.ENOLCK,
-                errno.ENOTSUP,
-            ):  # some cluster file systems have no locks
+            if error.errno not in _WITHOUT_LOCKS:
                 raise
         yield
