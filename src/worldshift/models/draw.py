@@ -2,7 +2,7 @@
 
 ReDRAW (arXiv 2504.02252): DreamerV3 without recurrence, so that a latent means the same thing in source and target.
 An observation is a row of numbers; with `pixels` it begins with those of an image, and everything else is the same.
-Sizes of the published code as `paper`; `small` and `tiny` are ours. The decoder of vectors predicts symlog values.
+Sizes of the published code as `paper`; the smaller ones are ours. The decoder of vectors predicts symlog values.
 Deviation: observations can be standardised first, by numbers that never train.
 """
 
@@ -38,6 +38,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
+    "nano": Size(16, 4, 64, 2, 1, 64, 2, 41, 6.0, Vision("patch", 16, 64)),
     "tiny": Size(32, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 32, 128)),
     "small": Size(64, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 64, 256)),
     "paper": Size(256, 4, 512, 3, 2, 1024, 5, 255, 20.0, Vision("conv", 32, 0)),

@@ -33,6 +33,7 @@ from worldshift.run.rounds import Asked, Asking, Lives, Report, TrainingRun, dis
 from worldshift.shifts import Shift
 
 Preset = Literal["tiny", "small", "paper"]
+ModelSize = Literal["nano", "tiny", "small", "paper"]
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class PretrainDrawConfig:
     """A folder of recorded episodes of this task, with rewards: they are in the replay from the beginning."""
     model: Literal["draw", "rssm"] = "draw"
     """The world model: ReDRAW's without recurrence, or DreamerV3's recurrent one (the baseline)."""
-    size: Preset = "tiny"
-    """Model size; `paper` has the published widths."""
+    size: ModelSize = "tiny"
+    """Model size; `paper` has the published widths, `nano` half of those of `tiny`, to find out how little does."""
     seed: int = 1
     agent_steps: int = 120_000
     """Decisions collected in all environments together."""
