@@ -21,8 +21,10 @@ def latents(model, seed=0, count=4):
     return Latent(z, model.flat(jax.nn.softmax(jax.random.normal(jax.random.key(seed + 2), model.grouped(z).shape))))
 
 
-def test_shapes(model):
-    s, latent = SIZES["tiny"], latents(model)
+@pytest.mark.parametrize("size", ["nano", "tiny"])
+def test_shapes(size):
+    model = Draw(OBS, ACTIONS, size=size, episodic=True, key=jax.random.key(0))
+    s, latent = SIZES[size], latents(model)
     assert model.latent_dim == s.groups * s.classes and latent.z.shape == (4, model.latent_dim)
     assert model.predict(latent, jnp.zeros((4, ACTIONS))).shape == latent.z.shape
     assert model.decode(latent.z).shape == (4, OBS)
@@ -102,5 +104,5 @@ def test_paper_sizes():
 
 
 def test_unknown_size():
-    with pytest.raises(ValueError, match="'huge' is not one of tiny, small, paper"):
+    with pytest.raises(ValueError, match="'huge' is not one of nano, tiny, small, paper"):
         Draw(3, 1, size="huge", key=jax.random.key(0))

@@ -95,6 +95,14 @@ Asking = Generator[Asked, tuple[Any, dict[str, Any]], _Outcome]
 """What asks for updates on its way to an outcome."""
 
 
+def answered(asking: Asking[Any], found: tuple[Any, dict[str, Any]]) -> Asked | None:
+    """What it asks for next, given what it asked for; None at its end."""
+    try:
+        return asking.send(found)
+    except StopIteration:
+        return None
+
+
 class TrainingRun(ABC):
     """A training run between two rounds.
 
@@ -176,10 +184,7 @@ class TrainingRun(ABC):
         """Gives it what it asks for, until it is done."""
         asked = next(asking, None)
         while asked:
-            try:
-                asked = asking.send(asked.update(asked.state, asked.batches, asked.key, *asked.shared))
-            except StopIteration:
-                return
+            asked = answered(asking, asked.update(asked.state, asked.batches, asked.key, *asked.shared))
 
     def rounds_until(self, agent_steps: int, report: Report | None) -> Asking[None]:
         """Rounds until that many decisions are done, at most those of the run."""

@@ -11,7 +11,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
-from worldshift.run.rounds import Asked, Report, TrainingRun
+from worldshift.run.rounds import Report, TrainingRun, answered
 
 
 def drive(runs: Sequence[TrainingRun], report: Report | None) -> None:
@@ -27,19 +27,11 @@ def drive(runs: Sequence[TrainingRun], report: Report | None) -> None:
         asked = [next(life, None) for life in lives]
         while all(asked):
             found = _updated(asked)
-            asked = [_sent(life, each) for life, each in zip(lives, found, strict=True)]
+            asked = [answered(life, each) for life, each in zip(lives, found, strict=True)]
         assert not any(asked), "runs of one configuration ask alike"
     finally:
         for run in runs:
             run.close()
-
-
-def _sent(life: Any, found: Any) -> Asked | None:
-    """What a run asks for next; None at its end."""
-    try:
-        return life.send(found)
-    except StopIteration:
-        return None
 
 
 def _updated(asked: Sequence[Any]) -> list[tuple[Any, dict[str, Any]]]:
