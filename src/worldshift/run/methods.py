@@ -24,8 +24,8 @@ from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.models.onestep import InSteps
 from worldshift.run.collect import healthy_replay
 from worldshift.run.protocol import Protocol
+from worldshift.run.recalibrate import SPACES, calibrated_in, calibrated_with
 from worldshift.run.rehearse import context_encoder
-from worldshift.run.spaces import SPACES, calibrated_in
 from worldshift.shifts import ActuatorGain, Uniform
 from worldshift.zoo import Shipped
 
@@ -168,6 +168,13 @@ TIGHT = {
 PLANNED = {
     f"{name}, planner": replace(METHODS[name], about=f"{METHODS[name].about}; base actions by MPPI", planner=PLANNER)
     for name in ("nominal", "frozen", "fast", "oracle")
+} | {
+    "fast, planner, own calibration": Method(
+        "the fast reflex, calibrated as the agent acts with MPPI; base actions by MPPI",
+        lambda given: FastReflex(given.agent, calibrated_with(PLANNER, given.shipped.path)),
+        costly=True,
+        planner=PLANNER,
+    )
 }
 """Base actions that are planned."""
 METHODS |= VARIANTS | SPACED | TIGHT | PLANNED

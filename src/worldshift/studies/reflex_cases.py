@@ -6,7 +6,7 @@ Fault numbers start at 1000: none of them was ever used to tune anything.
 import math
 from collections.abc import Callable, Sequence
 
-from worldshift.run.methods import GAINS, SPACED, VARIANTS
+from worldshift.run.methods import GAINS, PLANNED, SPACED, VARIANTS
 from worldshift.run.protocol import Protocol
 from worldshift.shifts import (
     ActionBias,
@@ -204,7 +204,7 @@ REFLEX_STUDIES = (
         "planner",
         "the planner on and off under the reflex: base actions by MPPI, or by the policy alone",
         WALKERS[1:2],
-        ("nominal", "frozen", "fast", "nominal, planner", "frozen, planner", "fast, planner"),
+        ("nominal", "frozen", "fast", *PLANNED),
         Protocol(nominal=200, on=500, off=0),
         GAINS,
         faults=tuple(range(FIRST_FAULT + 1000, FIRST_FAULT + 1006)),

@@ -1,4 +1,5 @@
-"""Spaces of errors on a point mass, recorded for real: in each of them both reflexes find that motors are weak."""
+"""Calibrations made anew of a point mass, recorded for real: in every space of errors both reflexes find that motors
+are weak, and where a planner acts the fast one does."""
 
 import equinox as eqx
 import jax
@@ -11,8 +12,9 @@ from worldshift.adapt.calibrate import CalibrationConfig, replay
 from worldshift.adapt.contract import Command, Transition
 from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.adapt.reflex import Reflex, ReflexConfig
+from worldshift.agents.mppi import PlannerConfig
 from worldshift.models.onestep import InSteps
-from worldshift.run.spaces import SPACES, _healthy, calibrated_in
+from worldshift.run.recalibrate import SPACES, _healthy, calibrated_in, calibrated_with
 
 BODIES, STEPS, EPISODE = 9, 220, 100
 SMALL = CalibrationConfig(width=64, updates=1500, batch=256, tolerance=float("inf"))
@@ -72,3 +74,13 @@ def test_the_paper_reflex_pushes_harder(shipped, calibrated):
         state = reflex.finish(state)
     correction = np.asarray(state.controller(shipped.agent.model.encode(jnp.asarray(rows.obs[rows.excited]))))
     assert np.mean(correction * rows.action[rows.excited]) > 0
+
+
+def test_a_planner_is_calibrated_for(shipped):
+    planner = PlannerConfig(horizon=2, iterations=2, samples=24, policy_samples=4, elites=6)
+    found = calibrated_with(planner, shipped.path, bodies=BODIES, steps=STEPS, config=SMALL)
+    rows = _healthy(shipped.path, BODIES, STEPS, planner)
+    states, _ = replay(FastReflex(shipped.agent, found), rows, rows.action / 0.8)
+    gains = 1 + np.asarray(states.theta)[rows.excited, -1]
+    assert abs(gains.mean() - 0.8) < 0.02
+    assert not np.allclose(rows.base, _healthy(shipped.path, BODIES, STEPS).base, atol=0.01)

@@ -1,6 +1,6 @@
-"""Where a reflex may measure its errors: a calibration of a shipped agent in each space, of the same healthy bodies.
+"""Calibrations of a shipped agent that studies make anew: with errors measured elsewhere, or as it acts with a planner.
 
-RWM (arXiv 2505.15589) measures them in the latent of the agent, whose encoder was trained to predict. Whether that is
+RWM (arXiv 2505.15589) measures errors in the latent of the agent, whose encoder was trained to predict. Whether that is
 what matters is asked by refitting a one-step model in that latent, in that of an encoder that was never trained, and
 in the observation itself: the same recorded steps, the same network behind, the same updates.
 """
@@ -13,6 +13,8 @@ import jax
 from worldshift import zoo
 from worldshift.adapt.calibrate import CalibrationConfig, Recording, calibrate
 from worldshift.adapt.fast_reflex import Calibration
+from worldshift.agents.agent import Agent
+from worldshift.agents.mppi import PlannerConfig
 from worldshift.models.latent import WorldModel
 from worldshift.nn import MLP
 from worldshift.run.collect import collect
@@ -43,6 +45,16 @@ def calibrated_in(
     return found
 
 
+@lru_cache(maxsize=1)
+def calibrated_with(
+    planner: PlannerConfig, agent: Path, *, bodies: int = 36, steps: int = 1500, config: CalibrationConfig = LENIENT
+) -> Calibration:
+    """The calibration of an agent, by its checkpoint, from bodies whose base actions a planner chose; kept likewise."""
+    recording = _healthy(agent, bodies, steps, planner)
+    found, _ = calibrate(zoo.load(agent, calibrated=False).agent, recording, config, key=jax.random.key(0))
+    return found
+
+
 def _encoder(space: str, model: WorldModel) -> MLP | None:
     if space == "raw observation":
         return None
@@ -51,6 +63,7 @@ def _encoder(space: str, model: WorldModel) -> MLP | None:
 
 
 @lru_cache(maxsize=1)
-def _healthy(agent: Path, bodies: int, steps: int) -> Recording:
+def _healthy(agent: Path, bodies: int, steps: int, planner: PlannerConfig | None = None) -> Recording:
     shipped = zoo.load(agent, calibrated=False)
-    return collect(shipped.agent, shipped.task, bodies=bodies, steps=steps)
+    acting = Agent(shipped.agent.model, planner or shipped.agent.planner, shipped.agent.discount)
+    return collect(acting, shipped.task, bodies=bodies, steps=steps)
