@@ -19,9 +19,9 @@ from worldshift import cli, zoo
 from worldshift.cli import readme
 from worldshift.cli.training import Pace
 from worldshift.data.episodes import save_episodes
-from worldshift.run import demo
-from worldshift.run.protocol import Protocol
-from worldshift.run.record import RecordConfig, record
+from worldshift.run.offline.record import RecordConfig, record
+from worldshift.run.online import demo
+from worldshift.run.online.protocol import Protocol
 from worldshift.studies.declared import STUDIES
 
 ROOT = Path(__file__).parents[1]

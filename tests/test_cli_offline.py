@@ -18,7 +18,7 @@ from worldshift.cli import demo_verb
 from worldshift.cli.adapt_residual import ENOUGH, Published, Residual
 from worldshift.cli.pretrain_verb import Verb
 from worldshift.data.episodes import load_episodes
-from worldshift.run.demo_residual import ResidualDemo
+from worldshift.run.offline.demo import ResidualDemo
 
 SMALL = (
     "--learner.batch 4 --learner.length 8 --learner.starts 8 --learner.ensemble 2 --learner.ensemble-units 16 "

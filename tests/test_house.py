@@ -85,6 +85,18 @@ def test_imports_go_down(path):
         assert allowed, f"{room} (floor {FLOORS[room]}) imports {name} (floor {FLOORS.get(other)})"
 
 
+@module
+def test_the_rooms_of_run_do_not_know_each_other(path):
+    """What they share lies before their doors, in `run` itself, and knows none of them."""
+    within = path.relative_to(PACKAGE).parts
+    if within[0] != "run":
+        return
+    rooms = {folder.name for folder in (PACKAGE / "run").iterdir() if (folder / "__init__.py").exists()}
+    assert {"training", "online", "offline"} <= rooms
+    known = {name.split(".")[2] for name in imports(path) if name.startswith("worldshift.run.")}
+    assert not (known & rooms) - {within[1]}
+
+
 def test_the_import_reader_sees_every_form(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "PACKAGE", tmp_path)
     file = tmp_path / "models" / "x.py"

@@ -34,15 +34,15 @@ if TYPE_CHECKING:
     from worldshift.envs import BatchEnv, make
     from worldshift.envs.from_gym import FromGym
     from worldshift.run.acting import read_returns
-    from worldshift.run.adapt_offline import adapt_offline, save_adapted
-    from worldshift.run.collect import collect
-    from worldshift.run.comparison import compare
-    from worldshift.run.distil import DistilConfig, distil
-    from worldshift.run.pretrain import PretrainConfig, pretrain
-    from worldshift.run.pretrain_draw import PretrainDrawConfig, pretrain_draw
-    from worldshift.run.protocol import Body, Protocol, read_rows, run_method, write_rows
-    from worldshift.run.record import RecordConfig, record
-    from worldshift.run.summary import Summary, summarise
+    from worldshift.run.offline.adapt import adapt_offline, save_adapted
+    from worldshift.run.offline.record import RecordConfig, record
+    from worldshift.run.online.collect import collect
+    from worldshift.run.online.comparison import compare
+    from worldshift.run.online.protocol import Body, Protocol, read_rows, run_method, write_rows
+    from worldshift.run.online.summary import Summary, summarise
+    from worldshift.run.training.distil import DistilConfig, distil
+    from worldshift.run.training.pretrain import PretrainConfig, pretrain
+    from worldshift.run.training.pretrain_draw import PretrainDrawConfig, pretrain_draw
     from worldshift.shifts import Shift, Shifted
 
 _PLACES = {
@@ -73,15 +73,15 @@ _PLACES = {
     "worldshift.envs": ("BatchEnv", "make"),
     "worldshift.envs.from_gym": ("FromGym",),
     "worldshift.run.acting": ("read_returns",),
-    "worldshift.run.adapt_offline": ("adapt_offline", "save_adapted"),
-    "worldshift.run.collect": ("collect",),
-    "worldshift.run.comparison": ("compare",),
-    "worldshift.run.distil": ("DistilConfig", "distil"),
-    "worldshift.run.pretrain": ("PretrainConfig", "pretrain"),
-    "worldshift.run.pretrain_draw": ("PretrainDrawConfig", "pretrain_draw"),
-    "worldshift.run.protocol": ("Body", "Protocol", "read_rows", "run_method", "write_rows"),
-    "worldshift.run.record": ("RecordConfig", "record"),
-    "worldshift.run.summary": ("Summary", "summarise"),
+    "worldshift.run.offline.adapt": ("adapt_offline", "save_adapted"),
+    "worldshift.run.online.collect": ("collect",),
+    "worldshift.run.online.comparison": ("compare",),
+    "worldshift.run.training.distil": ("DistilConfig", "distil"),
+    "worldshift.run.training.pretrain": ("PretrainConfig", "pretrain"),
+    "worldshift.run.training.pretrain_draw": ("PretrainDrawConfig", "pretrain_draw"),
+    "worldshift.run.online.protocol": ("Body", "Protocol", "read_rows", "run_method", "write_rows"),
+    "worldshift.run.offline.record": ("RecordConfig", "record"),
+    "worldshift.run.online.summary": ("Summary", "summarise"),
     "worldshift.shifts": ("Shift", "Shifted"),
 }
 _WHERE = {name: place for place, names in _PLACES.items() for name in names}

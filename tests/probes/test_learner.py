@@ -20,7 +20,7 @@ from worldshift.agents.mppi import PlannerConfig
 from worldshift.agents.tdmpc2 import LearnerConfig
 from worldshift.models import latent
 from worldshift.models.latent import Size
-from worldshift.run.pretrain import PretrainConfig, pretrain
+from worldshift.run.training.pretrain import PretrainConfig, pretrain
 
 GAMMA = 0.5
 LENGTH = 12

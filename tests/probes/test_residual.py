@@ -16,7 +16,7 @@ from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.data.episodes import Episode, Episodes
 from worldshift.data.replay import Replay
 from worldshift.models.draw import Draw
-from worldshift.run.adapt_offline import adapt_offline
+from worldshift.run.offline.adapt import adapt_offline
 
 CELLS, SWAPPED, DOOR, CHAMBER = 8, 4, 6, 8
 """Cells of the corridor; the first ones are swapped in the target; where the chamber is entered; its number."""

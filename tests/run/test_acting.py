@@ -7,8 +7,8 @@ from worldshift import zoo
 from worldshift.data.episodes import Episodes
 from worldshift.run.acting import Acting, read_returns
 from worldshift.run.appraisal import evaluate_draw
+from worldshift.run.offline.record import RecordConfig, record
 from worldshift.run.pairs import PAIRS
-from worldshift.run.record import RecordConfig, record
 
 PENDULUM = PAIRS["pendulum-reversed"]
 SOURCE, ORACLE = "draw-pendulum-swingup-1", "draw-pendulum-reversed-1"

@@ -11,8 +11,8 @@ from worldshift import zoo
 from worldshift.adapt.bounds import Oracle
 from worldshift.adapt.contract import Command, Transition
 from worldshift.adapt.fast_reflex import FastReflex
-from worldshift.run.methods import build
-from worldshift.run.protocol import Protocol
+from worldshift.run.online.methods import build
+from worldshift.run.online.protocol import Protocol
 from worldshift.studies.action_cost import ActionCostStudy, Felt
 from worldshift.studies.declared import STUDIES, load_study
 from worldshift.studies.runner import run_study

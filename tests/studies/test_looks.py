@@ -13,7 +13,7 @@ from worldshift.agents.imagination import ActorCritic
 from worldshift.cli.results_verb import findings
 from worldshift.models.draw import Draw
 from worldshift.models.vision import PIXELS
-from worldshift.run.protocol import read_rows
+from worldshift.run.online.protocol import read_rows
 from worldshift.shifts import Lighting
 from worldshift.studies.contract import Evidence
 from worldshift.studies.looks import LOOKS_STUDY, LooksStudy, by_look

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from worldshift.cli.results_verb import findings
-from worldshift.run.protocol import read_rows
+from worldshift.run.online.protocol import read_rows
 from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import STUDIES
 from worldshift.studies.mechanism import MechanismStudy

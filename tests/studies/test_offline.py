@@ -13,11 +13,11 @@ from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.cli.results_verb import findings
 from worldshift.models.vision import PIXELS
-from worldshift.run.demo_residual import ResidualDemo, residual_demo
-from worldshift.run.dreams import POSES, dream, pictures
+from worldshift.run.offline.demo import ResidualDemo, residual_demo
+from worldshift.run.offline.dreams import POSES, dream, pictures
+from worldshift.run.offline.target_data import oracle_of, own_data, target_data
+from worldshift.run.online.protocol import read_rows
 from worldshift.run.pairs import PAIRS, pair_of
-from worldshift.run.protocol import read_rows
-from worldshift.run.target_data import oracle_of, own_data, target_data
 from worldshift.studies import offline as offline_study
 from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import STUDIES

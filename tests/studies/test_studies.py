@@ -12,11 +12,11 @@ import pytest
 from worldshift import zoo
 from worldshift.adapt.fast_reflex import FastReflex
 from worldshift.cli.results_verb import findings
-from worldshift.run.comparison import compare, seconds_per_step
-from worldshift.run.methods import GAINS, METHODS, PLANNER, SPACED, SamplingAgent, build
-from worldshift.run.metrics import actuation_error, course
-from worldshift.run.protocol import Body, Protocol, read_rows
-from worldshift.run.show import panels
+from worldshift.run.online.comparison import compare, seconds_per_step
+from worldshift.run.online.methods import GAINS, METHODS, PLANNER, SPACED, SamplingAgent, build
+from worldshift.run.online.metrics import actuation_error, course
+from worldshift.run.online.protocol import Body, Protocol, read_rows
+from worldshift.run.online.show import panels
 from worldshift.studies.agents import ANCHORS, AgentStudy, trainings
 from worldshift.studies.contract import Evidence, by_method
 from worldshift.studies.declared import STUDIES, find_study, load_study

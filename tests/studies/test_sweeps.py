@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from worldshift.cli.results_verb import findings
-from worldshift.run.methods import GAINS, METHODS
-from worldshift.run.protocol import Protocol, read_rows
+from worldshift.run.online.methods import GAINS, METHODS
+from worldshift.run.online.protocol import Protocol, read_rows
 from worldshift.shifts import ActuatorGain, BodyMass, FilteredNoise, Uniform
 from worldshift.studies.contract import Evidence
 from worldshift.studies.cycles import CyclesStudy
@@ -167,7 +167,7 @@ def test_the_same_fault_comes_back(cycles, tmp_path):
 
 
 def test_a_fault_that_is_not_drawn_anew_is_the_same_in_every_cycle():
-    from worldshift.run.protocol import Body, make_body
+    from worldshift.run.online.protocol import Body, make_body
 
     protocol = Protocol(task="point-mass", nominal=1, on=1, off=1, redraw=False)
     seen = {}

@@ -9,10 +9,10 @@ import tyro
 
 from worldshift import zoo
 from worldshift.cli.shared import emit, method_progress, say, shift_from
-from worldshift.run.comparison import compare, episode_steps
-from worldshift.run.protocol import Body, Protocol
-from worldshift.run.show import COMPARISON_LEGEND, comparison
-from worldshift.run.summary import plain, summarise
+from worldshift.run.online.comparison import compare, episode_steps
+from worldshift.run.online.protocol import Body, Protocol
+from worldshift.run.online.show import COMPARISON_LEGEND, comparison
+from worldshift.run.online.summary import plain, summarise
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from worldshift.agents.draw_agent import DrawAgent
 from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.data.episodes import load_episodes
 from worldshift.report.grid import Grid, number
-from worldshift.run.adapt_offline import Adapted, adapt_offline, save_adapted
 from worldshift.run.appraisal import evaluate_draw
+from worldshift.run.offline.adapt import Adapted, adapt_offline, save_adapted
 from worldshift.zoo import load_dreamer
 
 ENOUGH = 1.5

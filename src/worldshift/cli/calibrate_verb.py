@@ -10,7 +10,7 @@ import tyro
 from worldshift import zoo
 from worldshift.adapt.calibrate import CalibrationConfig, calibrate, save_calibration
 from worldshift.cli.shared import emit, progress, say
-from worldshift.run.collect import collect
+from worldshift.run.online.collect import collect
 
 
 @dataclass(frozen=True)

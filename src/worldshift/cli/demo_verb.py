@@ -10,9 +10,9 @@ import tyro
 from worldshift import zoo
 from worldshift.cli.shared import emit, method_progress, progress, say
 from worldshift.report.grid import Grid, number
-from worldshift.run.demo import METHODS, ReflexDemo, reflex_demo
-from worldshift.run.demo_residual import ResidualDemo, residual_demo
-from worldshift.run.show import COMPARISON_LEGEND, comparison
+from worldshift.run.offline.demo import ResidualDemo, residual_demo
+from worldshift.run.online.demo import METHODS, ReflexDemo, reflex_demo
+from worldshift.run.online.show import COMPARISON_LEGEND, comparison
 
 AGENTS = {"reflex": "walker-walk", "residual": "draw-pendulum-swingup"}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from worldshift.cli.training import Writer, train
-from worldshift.run.distil import DistilConfig, distil
+from worldshift.run.training.distil import DistilConfig, distil
 
 
 @dataclass(frozen=True)

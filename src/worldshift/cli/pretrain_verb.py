@@ -9,7 +9,13 @@ import tyro
 
 from worldshift.cli.shared import chosen
 from worldshift.cli.training import Writer, directories, train
-from worldshift.run.pretrain_draw import PRESETS, Preset, PretrainDrawConfig, pretrain_draw, pretrain_draw_seeds
+from worldshift.run.training.pretrain_draw import (
+    PRESETS,
+    Preset,
+    PretrainDrawConfig,
+    pretrain_draw,
+    pretrain_draw_seeds,
+)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.data.episodes import load_episodes, save_episodes
 from worldshift.envs import PIXELS
 from worldshift.run.acting import Acting
-from worldshift.run.record import Behaviour, RecordConfig, record
+from worldshift.run.offline.record import Behaviour, RecordConfig, record
 from worldshift.zoo import load_dreamer
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
-from worldshift.run.methods import GAINS
+from worldshift.run.online.methods import GAINS
 from worldshift.shifts import Shift
 
 PRESETS: dict[str, Shift] = {"gain": GAINS}

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import tyro
 
 from worldshift.cli.training import Writer, directories, train
-from worldshift.run.pretrain import PretrainConfig, pretrain, pretrain_seeds
+from worldshift.run.training.pretrain import PretrainConfig, pretrain, pretrain_seeds
 
 
 @dataclass(frozen=True)

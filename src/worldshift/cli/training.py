@@ -9,8 +9,8 @@ from typing import Any, Protocol, runtime_checkable
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from worldshift.cli.shared import aside, bar_of, emit, say
-from worldshift.run.journal import Journal
-from worldshift.run.rounds import saved_steps
+from worldshift.run.training.journal import Journal
+from worldshift.run.training.rounds import saved_steps
 
 Writer = Callable[[int, dict[str, Any]], None]
 

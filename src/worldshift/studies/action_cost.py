@@ -18,8 +18,8 @@ from worldshift import zoo
 from worldshift.adapt.bounds import Frozen
 from worldshift.adapt.contract import Command, Telemetry, Transition
 from worldshift.report.grid import UNKNOWN, Grid, number, seconds, share
-from worldshift.run.methods import METHODS
-from worldshift.run.protocol import run_method
+from worldshift.run.online.methods import METHODS
+from worldshift.run.online.protocol import run_method
 from worldshift.studies.contract import Evidence
 from worldshift.studies.lives import LivesStudy, body_of
 

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import UNKNOWN, Grid, seconds, share
 from worldshift.report.stats import Estimate
-from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
-from worldshift.run.protocol import Body
-from worldshift.run.summary import ACTUATION_SMOOTHING_S, plain
+from worldshift.run.online.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
+from worldshift.run.online.protocol import Body
+from worldshift.run.online.summary import ACTUATION_SMOOTHING_S, plain
 from worldshift.studies.contract import Evidence, Header, Rows, by_method, complete, step_seconds
 from worldshift.studies.lives import LivesStudy, by_body
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from worldshift.run.protocol import read_rows
+from worldshift.run.online.protocol import read_rows
 from worldshift.studies.contract import Evidence, Study
 from worldshift.studies.looks import LOOKS_STUDY
 from worldshift.studies.offline_cases import OFFLINE_STUDIES

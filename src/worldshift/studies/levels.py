@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 
 from worldshift.report.stats import Estimate
-from worldshift.run.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
-from worldshift.run.protocol import Protocol
-from worldshift.run.summary import ACTUATION_SMOOTHING_S, END, SETTLED_S
+from worldshift.run.online.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
+from worldshift.run.online.protocol import Protocol
+from worldshift.run.online.summary import ACTUATION_SMOOTHING_S, END, SETTLED_S
 from worldshift.shifts import Schedule, Shift
 from worldshift.studies.contract import Rows
 

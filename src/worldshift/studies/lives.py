@@ -18,12 +18,12 @@ from worldshift import zoo
 from worldshift.report.figures import Panel, over_body_time
 from worldshift.report.grid import Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
-from worldshift.run.comparison import Watch, compare
-from worldshift.run.methods import METHODS
-from worldshift.run.metrics import course, harm
-from worldshift.run.protocol import Body, Protocol, rounded
-from worldshift.run.show import COMPARISON_LEGEND, comparison, panels
-from worldshift.run.summary import Summary, plain, summarise
+from worldshift.run.online.comparison import Watch, compare
+from worldshift.run.online.methods import METHODS
+from worldshift.run.online.metrics import course, harm
+from worldshift.run.online.protocol import Body, Protocol, rounded
+from worldshift.run.online.show import COMPARISON_LEGEND, comparison, panels
+from worldshift.run.online.summary import Summary, plain, summarise
 from worldshift.shifts import Shift
 from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Scores, Study, by_method, complete, step_seconds
 

@@ -19,8 +19,8 @@ from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import Grid, interval, number
 from worldshift.report.stats import Estimate, estimate, mean
 from worldshift.run.acting import Acting
-from worldshift.run.record import RecordConfig, record
-from worldshift.run.summary import plain
+from worldshift.run.offline.record import RecordConfig, record
+from worldshift.run.online.summary import plain
 from worldshift.shifts import CameraPose, Colours, Lighting, Shift
 from worldshift.studies.contract import Evidence, Header, Rows, Study
 

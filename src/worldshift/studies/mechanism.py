@@ -19,9 +19,9 @@ from worldshift import zoo
 from worldshift.adapt.contract import Transition
 from worldshift.report.figures import Strand, strands
 from worldshift.report.grid import Grid, number
-from worldshift.run.comparison import seconds_per_step
-from worldshift.run.methods import build
-from worldshift.run.protocol import Body, Protocol, make_body, rounded
+from worldshift.run.online.comparison import seconds_per_step
+from worldshift.run.online.methods import build
+from worldshift.run.online.protocol import Body, Protocol, make_body, rounded
 from worldshift.shifts import Shift
 from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Study, step_seconds
 

@@ -18,11 +18,11 @@ from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
 from worldshift.report.figures import by_updates
 from worldshift.report.grid import Grid
-from worldshift.run.adapt_offline import adapt_seeds
 from worldshift.run.appraisal import evaluate_draw
+from worldshift.run.offline.adapt import adapt_seeds
+from worldshift.run.offline.target_data import EPISODE, Recording, oracle_of, own_data, target_data
+from worldshift.run.online.summary import plain
 from worldshift.run.pairs import Pair, pair_of
-from worldshift.run.summary import plain
-from worldshift.run.target_data import EPISODE, Recording, oracle_of, own_data, target_data
 from worldshift.studies.contract import Evidence, Header, Rows, Scores, Study
 from worldshift.studies.offline_summary import CaseSummary, by_case, final_shares, notes, over_updates, reading, table
 

@@ -20,9 +20,9 @@ from worldshift.report.figures import Curve
 from worldshift.report.grid import Grid, interval, share
 from worldshift.report.paths import Walk, paths
 from worldshift.report.stats import Estimate, estimate, mean
-from worldshift.run.comparison import compare
-from worldshift.run.protocol import Body, Protocol, rounded
-from worldshift.run.summary import plain
+from worldshift.run.online.comparison import compare
+from worldshift.run.online.protocol import Body, Protocol, rounded
+from worldshift.run.online.summary import plain
 from worldshift.shifts import Shift, StepOnOff
 from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Study, by_method, complete
 

@@ -6,8 +6,8 @@ Fault numbers start at 1000: none of them was ever used to tune anything.
 import math
 from collections.abc import Callable, Sequence
 
-from worldshift.run.methods import GAINS, PLANNED, SPACED, VARIANTS
-from worldshift.run.protocol import Protocol
+from worldshift.run.online.methods import GAINS, PLANNED, SPACED, VARIANTS
+from worldshift.run.online.protocol import Protocol
 from worldshift.shifts import (
     ActionBias,
     ActionRotation,

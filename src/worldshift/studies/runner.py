@@ -13,7 +13,7 @@ from typing import Any
 from worldshift import zoo
 from worldshift.files import held
 from worldshift.provenance import origin
-from worldshift.run.protocol import read_rows, write_rows
+from worldshift.run.online.protocol import read_rows, write_rows
 from worldshift.studies.contract import Study
 
 

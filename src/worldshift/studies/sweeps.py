@@ -15,11 +15,11 @@ from worldshift import zoo
 from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import UNKNOWN, Grid, interval, number, seconds, share
 from worldshift.report.stats import Estimate
-from worldshift.run.comparison import compare
-from worldshift.run.methods import METHODS
-from worldshift.run.metrics import course
-from worldshift.run.protocol import Body, Protocol, rounded
-from worldshift.run.summary import SETTLED_S, plain
+from worldshift.run.online.comparison import compare
+from worldshift.run.online.methods import METHODS
+from worldshift.run.online.metrics import course
+from worldshift.run.online.protocol import Body, Protocol, rounded
+from worldshift.run.online.summary import SETTLED_S, plain
 from worldshift.studies.contract import DIGITS, Evidence, Header, Rows, Scores, Study, by_method, complete, step_seconds
 from worldshift.studies.levels import FELT, Level, LevelSummary, foretold, is_felt, summarise_level
 
