@@ -308,7 +308,7 @@ def test_who_collects() -> None:
     assert (
         f"After 96,000 decisions it was at {explorer[96_000]:.0f} of 500, after 112,000 it stood, "
         f"{explorer[112_000]:.0f}, and at the end of 240,000 it was at {explorer[240_000]:.0f}."
-    ) in prose("docs/residual.md")
-    assert f"is at {min(spun):.0f} to {max(spun):.0f} from 64,000 decisions to the end" in prose("docs/residual.md")
+    ) in prose("docs/pretraining.md")
+    assert f"is at {min(spun):.0f} to {max(spun):.0f} from 64,000 decisions to the end" in prose("docs/pretraining.md")
     early = f"{half[120_000]:.0f} after 120,000 decisions, as was the task's policy alone ({task_later[120_000]:.0f})"
-    assert f"half and half was at {early}" in prose("docs/residual.md")
+    assert f"half and half was at {early}" in prose("docs/pretraining.md")

@@ -124,7 +124,7 @@ def test_short_episodes_begin_more_often():
 
 
 def test_the_reacher_in_the_mirror_is_the_same_arm():
-    """What docs/residual.md does to recordings of the reacher gives recordings of the reacher."""
+    """What docs/pretraining.md does to recordings of the reacher gives recordings of the reacher."""
     mirror = np.float32([1, -1, -1, 1, -1, -1, -1])
     ours, theirs = (pairs.make("reacher-easy") for _ in range(2))
     for env in (ours, theirs):
