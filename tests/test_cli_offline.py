@@ -62,6 +62,13 @@ def test_adapt_in_a_simulated_target(places, tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)["returns"]) == 2
 
 
+def test_what_was_adapted_records_in_the_simulated_target(places, tmp_path, capsys):
+    line = f"adapt residual --agent {places['agent']} --data {places['data']} {ADAPT} --json"
+    assert run(f"{line} --out {tmp_path / 'own'} --own 200 --turns 2 --simulate", REVERSED) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["transitions"] == 1400 and [row["updates"] for row in found["curve"]] == [0, 5, 10]
+
+
 def test_presets_set_what_is_not_said():
     paper = Verb.defaults(["--preset", "paper", "--seed", "3"])
     assert paper.config.learner == PAPER and paper.config.size == "paper" and paper.config.updates_per_step == 0.5
@@ -150,6 +157,7 @@ def test_the_demos_second_act(tmp_path, monkeypatch, capsys):
         ("adapt residual --agent AGENT --data DATA --out NEW --preset paper --starts 0", "starts must be at least 1"),
         ("adapt residual --agent AGENT --data DATA --out NEW --preset paper --length 900", "900 observations in a row"),
         ("adapt residual --agent AGENT --data DATA --out NEW --length 1", "length must be at least 2"),
+        ("adapt residual --agent AGENT --data DATA --out NEW --own 100", "--own needs the simulated target"),
         ("record NEW", "say what to record"),
         ("record NEW --task pendulum-swingup", "needs an agent"),
         ("record DATA --task pendulum-swingup --behaviour random --transitions 500", "exists already"),

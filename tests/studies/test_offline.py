@@ -97,7 +97,7 @@ def test_half_of_the_data_is_recorded_by_what_was_adapted_to_the_other_half(monk
     assert updates == [2, 4], "half of them before it records"
     assert source is again and rows[0]["curve"]["updates"] == [0, 2, 4]
     assert (first.transitions, both.transitions) == (500, 1000) and both.episodes[:5] == first.episodes
-    theirs = own_data(PENDULUM, adapted, 10_001, 500, 100)
+    theirs = own_data(PENDULUM.task, PENDULUM.shift, adapted, 10_001, 500, 100)
     np.testing.assert_array_equal(both.episodes[5].action, theirs.episodes[0].action)
 
 

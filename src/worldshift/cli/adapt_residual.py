@@ -12,10 +12,11 @@ import tyro
 from worldshift.adapt.offline import PAPER, OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
 from worldshift.cli.shared import emit, progress, say, shift_from
-from worldshift.data.episodes import load_episodes
+from worldshift.data.episodes import Episodes, load_episodes
 from worldshift.report.grid import Grid, number
 from worldshift.run.appraisal import evaluate_draw
-from worldshift.run.offline.adapt import Adapted, adapt_offline, save_adapted
+from worldshift.run.offline.adapt import Adapted, adapt_offline, save_adapted, updates_of
+from worldshift.run.offline.target_data import own_data
 from worldshift.zoo import load_dreamer
 
 ENOUGH = 1.5
@@ -53,6 +54,11 @@ class Residual:
     """Where the target is a simulation: its shift, as a line of JSON. Then returns are measured, beside zero-shot."""
     episodes: int = 16
     """Episodes of each measurement in the simulated target."""
+    own: int = 0
+    """Transitions that the adapted agent records in the simulated target, after half of the updates; then it is adapted
+    anew, from them and the data. On a robot, record between two calls of this command."""
+    turns: int = 1
+    """Recordings among which they are shared, each by what was adapted to all before it."""
     json: bool = False
     """Print one JSON object and nothing else."""
 
@@ -60,6 +66,8 @@ class Residual:
         """Adapts, measures, stores."""
         if self.updates < 1 or self.measure_every < 1 or self.episodes < 1:
             raise ValueError("updates, measure_every and episodes must be at least 1.")
+        if self.own and (not self.simulate or self.turns < 1 or self.own < self.turns):
+            raise ValueError("--own needs the simulated target (--simulate), and a transition for each of --turns.")
         if self.out.exists():
             raise ValueError(f"{self.out} exists already: choose another --out.")
         agent, about = load_dreamer(self.agent)
@@ -74,7 +82,12 @@ class Residual:
             found = evaluate_draw(agent, task, shift, episodes=self.episodes, seed=self.seed)
             return {"target_return": found["mean"], "read_return": found["read"]}
 
-        with progress(self.updates, f"{data.transitions:,} transitions") as told:
+        def record(agent: DrawAgent, turn: int) -> Episodes:
+            seed, length = self.seed + 10_000 * turn, max(len(episode.action) for episode in data.episodes)
+            return own_data(task, shift, agent, seed, self.own // self.turns, length)
+
+        whole = sum(updates_of(self.updates, self.config, self.turns if self.own else 0))
+        with progress(whole, f"{data.transitions:,} transitions") as told:
             adapted = adapt_offline(
                 agent,
                 data,
@@ -84,12 +97,14 @@ class Residual:
                 measure_every=self.measure_every,
                 measure=measure if shift else None,
                 report=lambda done, row: told(_words(row), done),
+                record=record if self.own else None,
+                turns=self.turns,
             )
         zero_shot = measure(agent)["target_return"] if shift else None
         training = dict(about["training"]) | {"adaptation": asdict(self.config), "data": dict(data.about)}
         save_adapted(self.out, adapted, training)
         (self.out / "curve.jsonl").write_text("".join(jsonlib.dumps(row) + "\n" for row in adapted.curve))
-        self._tell(adapted, zero_shot, data.transitions)
+        self._tell(adapted, zero_shot, data.transitions + self.own // self.turns * self.turns)
         return 0
 
     def _tell(self, adapted: Adapted, zero_shot: float | None, transitions: int) -> None:

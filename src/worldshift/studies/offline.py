@@ -5,7 +5,7 @@ the same recorded target data of a seed, and is measured on the same start poses
 the pair, records the data and is the bound. Only the measuring reads a reward of the target.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,10 +16,11 @@ import jax
 from worldshift import checkpoint, zoo
 from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
+from worldshift.data.episodes import Episodes
 from worldshift.report.figures import by_updates
 from worldshift.report.grid import Grid
 from worldshift.run.appraisal import evaluate_draw
-from worldshift.run.offline.adapt import adapt_seeds
+from worldshift.run.offline.adapt import adapt_seeds, updates_of
 from worldshift.run.offline.target_data import EPISODE, Recording, oracle_of, own_data, target_data
 from worldshift.run.online.summary import plain
 from worldshift.run.pairs import Pair, pair_of
@@ -198,24 +199,25 @@ class OfflineStudy(Study):
         together = jax.default_backend() != "cpu"
         curves: list[list[dict[str, float]]] = []
         (part, *further), updates = case.parts, case.updates or self.updates
+        whole = sum(updates_of(updates, config, len(further)))
         for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
-            past = len(curves) * updates
-            data = [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group]
-            for turn, count in enumerate(further, 1):
-                so_far = adapt_seeds(source, data, config, updates=max(updates // 2, config.lead + 1), seeds=group)
-                data = [
-                    had + own_data(pair, each.agent, seed + 10_000 * turn, count, case.length)
-                    for had, each, seed in zip(data, so_far, group, strict=True)
-                ]
+
+            def own(agent: DrawAgent, turn: int, place: int, group: Sequence[int] = group) -> Episodes:
+                seed, count = group[place] + 10_000 * turn, further[turn - 1]
+                return own_data(pair.task, pair.shift, agent, seed, count, case.length)
+
+            past, share = len(curves) / len(self.seeds), len(group) / len(self.seeds)
             found = adapt_seeds(
                 source,
-                data,
+                [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group],
                 config,
                 updates=updates,
                 seeds=group,
                 measure_every=self.measure_every,
                 measure=lambda agent, place, group=group: measure(agent, group[place]),
-                report=lambda done, _, past=past, group=group: report(min(self.steps, past + done * len(group))),
+                report=lambda done, _, past=past, share=share: report(int(self.steps * (past + share * done / whole))),
+                record=own if further else None,
+                turns=len(further),
             )
             curves += [each.curve for each in found]
         return curves

@@ -13,7 +13,7 @@ from worldshift.agents.draw_agent import DrawAgent
 from worldshift.agents.imagination import ActorCritic, ActorCriticConfig
 from worldshift.data.episodes import Episode, Episodes
 from worldshift.models.draw import Draw
-from worldshift.run.offline.adapt import adapt_offline, adapt_seeds
+from worldshift.run.offline.adapt import adapt_offline, adapt_seeds, updates_of
 
 CONFIG = OfflineConfig(
     lead=2,
@@ -62,6 +62,25 @@ def test_seeds_side_by_side_are_the_same_as_one_by_one(agent):
     assert together[0].curve[-1] != together[1].curve[-1]
 
 
+def test_what_was_adapted_records_and_all_begins_anew(agent):
+    acted, told = [], []
+
+    def record(so_far, turn):
+        acted.append(so_far)
+        return episodes(10 * turn, count=2)
+
+    found = adapt_offline(
+        agent, episodes(1), CONFIG, updates=8, record=record, turns=2, report=lambda done, _: told.append(done)
+    )
+    first = adapt_offline(agent, episodes(1), CONFIG, updates=4)
+    second = adapt_offline(agent, episodes(1) + episodes(10, count=2), CONFIG, updates=4)
+    last = adapt_offline(agent, episodes(1) + episodes(10, count=2) + episodes(20, count=2), CONFIG, updates=8)
+    assert eqx.tree_equal(acted[0], first.agent) and eqx.tree_equal(acted[1], second.agent) and len(acted) == 2
+    assert eqx.tree_equal(found.agent, last.agent) and found.curve == last.curve
+    assert updates_of(8, CONFIG, 2) == [4, 4, 8] and updates_of(4, CONFIG, 1) == [3, 4]
+    assert told == [0, 2, 4, 4, 6, 8, 8, 10, 16]
+
+
 def test_the_dynamics_lead(agent):
     """No policy moves while they do, and the correction does."""
     config = replace(CONFIG, actor="warm")
@@ -77,7 +96,7 @@ def test_the_dynamics_lead(agent):
 
 def test_what_cannot_be_adapted_to(agent):
     with pytest.raises(ValueError, match="leave none for the policy"):
-        adapt_offline(agent, episodes(1), CONFIG, updates=2)
+        adapt_offline(agent, episodes(1), CONFIG, updates=2, record=lambda *_: pytest.fail("it was let act"))
     with pytest.raises(ValueError, match="at least two episodes"):
         adapt_offline(agent, episodes(1, count=1), CONFIG, updates=4)
     with pytest.raises(ValueError, match="of the same shape"):

@@ -52,6 +52,8 @@ def adapt_offline(
     measure_every: int = 500,
     measure: Callable[[DrawAgent], dict[str, float]] | None = None,
     report: Callable[[int, dict[str, float]], None] | None = None,
+    record: Callable[[DrawAgent, int], Episodes] | None = None,
+    turns: int = 1,
 ) -> Adapted:
     """Adapts `agent` to the body that `data` was recorded on.
 
@@ -59,6 +61,9 @@ def adapt_offline(
         updates: of the dynamics and of the policy, each.
         measure: what is measured of an agent every `measure_every` updates, before the first and after the last too.
         report: called with (updates, curve row or logs) after every dispatch.
+        record: lets an agent act on the body, and gives what it did there. Then `turns` come before what is given back:
+            half of the updates, and what came of them records turn 1, 2, ...; each begins anew, from all data so far.
+            `report` counts their updates, too (`updates_of`).
 
     Raises:
         ValueError: data of another body, too short episodes, or fewer than two of them.
@@ -72,8 +77,15 @@ def adapt_offline(
         measure_every=measure_every,
         measure=(lambda agent, _: measure(agent)) if measure else None,
         report=(lambda done, rows: report(done, rows[0])) if report else None,
+        record=(lambda agent, turn, _: record(agent, turn)) if record else None,
+        turns=turns,
     )
     return adapted
+
+
+def updates_of(updates: int, config: OfflineConfig, turns: int) -> list[int]:
+    """Updates of each turn that records, and of what comes after them."""
+    return [max(updates // 2, config.lead + 1)] * turns + [updates]
 
 
 def adapt_seeds(
@@ -86,19 +98,46 @@ def adapt_seeds(
     measure_every: int = 500,
     measure: Callable[[DrawAgent, int], dict[str, float]] | None = None,
     report: Callable[[int, list[dict[str, float]]], None] | None = None,
+    record: Callable[[DrawAgent, int, int], Episodes] | None = None,
+    turns: int = 1,
 ) -> list[Adapted]:
     """Several adaptations side by side in one compiled call, each to its own data and with its own seed.
 
     On a GPU that takes hardly longer than one of them; on a CPU, as long as one after another. Arguments are those of
-    `adapt_offline`; `measure` is given the place of the seed as well, `report` a row for each.
+    `adapt_offline`; `measure` and `record` are given the place of the seed as well, `report` a row for each.
 
     Raises:
         ValueError: as `adapt_offline`, or data of different shapes.
     """
-    if any(len(each.episodes) < 2 for each in data):
-        raise ValueError("an adaptation needs at least two episodes: one of them is held out to measure on.")
     if updates <= config.lead:
         raise ValueError(f"{updates} updates leave none for the policy, which waits for {config.lead} (`lead`).")
+    past = 0
+
+    def told(done: int, rows: list[dict[str, float]]) -> None:
+        if report:
+            report(past + done, rows)
+
+    for turn, count in enumerate(updates_of(updates, config, turns)[:-1] if record else [], 1):
+        so_far = _once(agent, data, config, count, seeds, measure_every, None, told)
+        assert record, "else there is no turn"
+        data = [had + record(each.agent, turn, i) for i, (had, each) in enumerate(zip(data, so_far, strict=True))]
+        past += count
+    return _once(agent, data, config, updates, seeds, measure_every, measure, told)
+
+
+def _once(
+    agent: DrawAgent,
+    data: Sequence[Episodes],
+    config: OfflineConfig,
+    updates: int,
+    seeds: Sequence[int],
+    measure_every: int,
+    measure: Callable[[DrawAgent, int], dict[str, float]] | None,
+    report: Callable[[int, list[dict[str, float]]], None],
+) -> list[Adapted]:
+    """From the data as they are, to the end."""
+    if any(len(each.episodes) < 2 for each in data):
+        raise ValueError("an adaptation needs at least two episodes: one of them is held out to measure on.")
     split = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed), 4), out_axes=1)
     k_split, k_init, k_run, k_measure = split(jnp.asarray(seeds))
     seen = [_observed(agent, each, config, key) for each, key in zip(data, k_split, strict=True)]
@@ -118,9 +157,9 @@ def adapt_seeds(
         return [curve[-1] for curve in curves]
 
     expected = _each(_of_model, (unseen, k_measure), agent.model, config.length).expected
-    told, done = report or (lambda *_: None), 0
     lead = 0 if config.trains == "nothing" else config.lead
-    told(0, look(0))
+    report(0, look(0))
+    done = 0
     while done < updates:
         dreams = done >= lead
         count = min(DISPATCH, (updates if dreams else lead) - done, measure_every - done % measure_every)
@@ -129,7 +168,7 @@ def adapt_seeds(
         state, logs = _each(offline.update_many, (state, target, keys), agent.model, config, count, rate, dreams)
         done += count
         due = done % measure_every == 0 or done >= updates
-        told(done, look(done) if due else [row(i) for i in range(len(seeds))])
+        report(done, look(done) if due else [row(i) for i in range(len(seeds))])
     if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(eqx.filter(state, eqx.is_inexact_array))):
         raise ValueError("the adaptation left the finite numbers; lower the learning rate. Nothing was written.")
     alone = [_only(state, i) for i in range(len(seeds))]

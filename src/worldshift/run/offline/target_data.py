@@ -12,6 +12,7 @@ from worldshift.data.episodes import Episodes
 from worldshift.run.acting import Acting
 from worldshift.run.offline.record import Behaviour, RecordConfig, record
 from worldshift.run.pairs import Pair
+from worldshift.shifts import Shift
 
 Recording = Behaviour | Literal["failures"]
 """What is recorded in the target; `failures`: seven parts mixed, and three parts what the source's own agent does
@@ -33,14 +34,16 @@ def target_data(
     if behaviour == "failures":
         few = 3 * transitions // 10
         source, _ = zoo.load_dreamer(f"draw-{pair.task.replace(':', '-')}-1")
-        failed = own_data(pair, source, seed + 10_000, few, length)
+        failed = own_data(pair.task, pair.shift, source, seed + 10_000, few, length)
         return target_data(pair, "mixed", seed, transitions - few, length) + failed
     act = None if behaviour == "random" else Acting(zoo.load_dreamer(oracle_of(pair))[0], seed)
     config = RecordConfig(pair.task, pair.shift, transitions, behaviour, length, seed=seed)
     return Episodes(tuple(record(config, act)), {})
 
 
-def own_data(pair: Pair, agent: DrawAgent, seed: int, transitions: int, length: int | None) -> Episodes:
-    """What an agent that is not the target's own records there, mixed."""
-    config = RecordConfig(pair.task, pair.shift, transitions, length=length, seed=seed)
+def own_data(
+    task: str, shift: Shift | None, agent: DrawAgent, seed: int, transitions: int, length: int | None
+) -> Episodes:
+    """What an agent records of a shifted task by itself, mixed."""
+    config = RecordConfig(task, shift, transitions, length=length, seed=seed)
     return Episodes(tuple(record(config, Acting(agent, seed))), {})
