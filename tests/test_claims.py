@@ -1,4 +1,7 @@
-"""Numbers in the prose of README and docs are those of the committed rows; tables and figures are written from them."""
+"""Numbers in the prose of README and docs are those of the committed rows; tables and figures are written from them.
+
+Those of docs/reflex.md are compared with the written tables, in test_reflex_claims.
+"""
 
 import json
 from functools import cache
@@ -124,20 +127,6 @@ def curves(study: str, pair: str, method: str) -> np.ndarray:
     """Returns, (seeds, measurements)."""
     own = [r["curve"]["target_return"] for r in rows(study) if (r["pair"], r["method"]) == (pair, method)]
     return np.asarray(own)
-
-
-def test_the_protocol_of_the_paper() -> None:
-    """Against the table that was written from the rows: to bootstrap lives of 31,000 steps again takes two minutes."""
-    section = (ROOT / "docs/results.md").read_text(encoding="utf-8").split("\n## paper-gains\n")[1].split("\n## ")[0]
-    cells = [[cell.strip() for cell in line.split("|")] for line in section.splitlines() if line.startswith("| ")]
-    won = {(row[1], row[2]): row[4].split()[0] for row in cells if row[2] in ("paper", "fast")}
-    bodies = ("walker-walk", "hopper-hop", "cheetah-run", "cup-catch")
-    paper, fast = ([won[body, method] for body in bodies] for method in ("paper", "fast"))
-    assert (
-        f"wins back {paper[0]} % on the walker, {paper[1]} % on the hopper, {paper[2]} % on the cheetah and "
-        f"{paper[3]} % on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {fast[0]}, "
-        f"{fast[1]}, {fast[2]} and {fast[3]} %."
-    ) in prose("docs/reflex.md")
 
 
 def test_ways_of_adapting() -> None:
