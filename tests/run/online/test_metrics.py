@@ -243,6 +243,13 @@ class TestSummary:
         assert s.actuation_times["0.15"].value == 1.0
         assert s.actuation_times["0.15"].high == np.inf  # but a draw of bodies may have a majority of them
 
+    def test_who_plans_is_compared_with_who_plans(self):
+        planning = {"nominal, planner": life(on=1.8), "frozen, planner": life(on=1.4, error=2.0)}
+        own = life(on=1.6, error=1.0)
+        found = summarise(world(**planning, **{"fast, planner, own": own, "fast": own}), PROTOCOL, DT, resamples=20)
+        assert found["fast, planner, own"].recovery.value == pytest.approx(0.5) == found["fast"].recovery.value - 0.1
+        assert found["fast, planner, own"].error_ratio == 0.5 and found["fast"].error_ratio == pytest.approx(1 / 3)
+
     def test_control_error(self):
         s = summarise(world(fast=life(error=1.5)), PROTOCOL, DT, resamples=20)["fast"]
         assert s.error_ratio == 0.5

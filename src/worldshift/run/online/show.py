@@ -20,7 +20,8 @@ def comparison(methods: Mapping[str, Summary], episode_steps: int) -> Grid:
     )
     rows = []
     for name, s in methods.items():
-        reference = name in ("nominal", "frozen")
+        kind, *_ = name.split(", ")
+        reference = kind in ("nominal", "frozen")
         rows.append(
             (
                 name,
@@ -28,8 +29,8 @@ def comparison(methods: Mapping[str, Summary], episode_steps: int) -> Grid:
                 UNKNOWN if reference else share(s.recovery),
                 UNKNOWN if reference else seconds(s.time_to_half),
                 UNKNOWN if reference else seconds(s.time_to_90),
-                UNKNOWN if name in ("nominal", "finetune") else interval(s.actuation_end),
-                UNKNOWN if name in ("nominal", "finetune") else seconds(s.actuation_times["0.25"]),
+                UNKNOWN if kind in ("nominal", "finetune") else interval(s.actuation_end),
+                UNKNOWN if kind in ("nominal", "finetune") else seconds(s.actuation_times["0.25"]),
                 number(s.error_ratio, 2),
                 number(s.ms, 2),
             )

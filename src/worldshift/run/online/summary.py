@@ -63,7 +63,8 @@ class Summary:
     reward: float
     """Mean per agent step, ON."""
     recovery: Estimate
-    """(method - frozen) / (nominal - frozen) of reward, summed over bodies and ON from `SETTLED_S` after onset on."""
+    """(method - frozen) / (nominal - frozen) of reward, summed over bodies and ON from `SETTLED_S` after onset on. An
+    agent that plans is compared with a frozen and a nominal one that do, where they are there."""
     recovery_whole: Estimate
     """The same over all of ON."""
     recovery_late: Estimate
@@ -126,17 +127,17 @@ def summarise(
 
 
 def _summary(name: str, courses: Mapping[str, Course], ms: float, resamples: int) -> Summary:
-    own, frozen, nominal = courses[name], courses["frozen"], courses.get("nominal")
+    references = {each: alike for each in ("frozen", "nominal", "oracle") if (alike := _alike(each, name, courses))}
+    own, frozen, nominal = courses[name], references["frozen"], references.get("nominal")
 
     def measured(statistic: Callable[[np.ndarray], float]) -> Estimate:
         return bootstrap(own.draw, statistic, resamples)
 
     def share(reference: str, begin: int) -> Estimate:
-        if reference not in courses:
+        if reference not in references:
             return measured(lambda index: np.nan)
-        won, lost = (
-            c.on["reward"][:, begin:].sum(1) - frozen.on["reward"][:, begin:].sum(1) for c in (own, courses[reference])
-        )
+        paid, known, least = (c.on["reward"][:, begin:].sum(1) for c in (own, references[reference], frozen))
+        won, lost = paid - least, known - least
         return measured(ratio(won, lost))
 
     def back(level: float) -> Estimate:
@@ -173,6 +174,12 @@ def _summary(name: str, courses: Mapping[str, Course], ms: float, resamples: int
         ms=ms,
         windows=_windows(own, nominal, errors),
     )
+
+
+def _alike(reference: str, name: str, courses: Mapping[str, Course]) -> Course | None:
+    """Whom a method is compared with: `fast, planner` with `frozen, planner` where there is one, else with `frozen`."""
+    way = name.split(", ")[1:2]
+    return courses.get(", ".join([reference, *way])) or courses.get(reference)
 
 
 def _end(own: Course) -> slice:
