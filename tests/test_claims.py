@@ -301,3 +301,11 @@ def test_who_collects() -> None:
     assert f"is at {min(spun):.0f} to {max(spun):.0f} from 64,000 decisions to the end" in prose("docs/pretraining.md")
     early = f"{half[120_000]:.0f} after 120,000 decisions, as was the task's policy alone ({task_later[120_000]:.0f})"
     assert f"half and half was at {early}" in prose("docs/pretraining.md")
+
+
+@pytest.mark.parametrize("method", ["residual", "finetune of the dynamics", "replacement", "finetune of everything"])
+def test_ways_of_adapting_on_the_data_that_serve_best(method: str) -> None:
+    pairs, order = found("offline-data")["pairs"], ("pendulum-reversed", "reacher-reversed", "cup-windy", FINGER)
+    shares = [pairs[pair][f"{method}, half of 40,000 its own"]["share"] for pair in order]
+    cells = " | ".join(percent(share) for share in [*shares, float(np.mean(shares))])
+    assert f"| {method} | {cells} |" in prose("docs/residual.md")
