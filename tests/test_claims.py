@@ -51,13 +51,18 @@ def of_oracle(case: str) -> tuple[str, str]:
 def test_offline_from_states() -> None:
     longer, finger_longer = of_oracle("residual, half of 40,000 its own, 6,000 updates")
     short, finger_short = of_oracle("residual, half of 40,000 its own")
+    finetune, anew, everything = (
+        of_oracle(f"{method}, half of 40,000 its own")[0]
+        for method in ("finetune of the dynamics", "replacement", "finetune of everything")
+    )
     little, finger_little = of_oracle("residual, half of 4,000 its own in two turns, 6,000 updates")
     more = found("offline-data")["pairs"][FINGER]["residual, half of 4,000 its own in four turns, 6,000 updates"]
     assert (
         f"it ends at {longer} % of the agent that was trained in the target after 6,000 updates, at {short} % after "
-        f"3,000 (means of the four pairs; the finger is the hardest, at {finger_longer} and {finger_short} %). From "
-        f"4,000 transitions and in two turns it is at {little} % (the finger at {finger_little} %, in four turns at "
-        f"{percent(more['share'])} %)"
+        f"3,000 (means of the four pairs; the finger is the hardest, at {finger_longer} and {finger_short} %). A "
+        f"finetune of the dynamics, recording for itself, is at {finetune} % after 3,000, new dynamics at {anew} %, a "
+        f"finetune of everything at {everything} %. From 4,000 transitions and in two turns it is at {little} % (the "
+        f"finger at {finger_little} %, in four turns at {percent(more['share'])} %)"
     ) in prose()
     value = "{value:.0f} [{low:.0f}, {high:.0f}]".format(**more["final"])
     assert (

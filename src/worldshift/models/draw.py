@@ -38,7 +38,7 @@ class Size(NamedTuple):
 
 
 SIZES = {
-    "nano": Size(16, 4, 64, 2, 1, 64, 2, 41, 6.0, Vision("patch", 16, 64)),
+    "nano": Size(32, 4, 64, 2, 1, 64, 2, 41, 6.0, Vision("patch", 32, 64)),
     "tiny": Size(32, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 32, 128)),
     "small": Size(64, 4, 128, 2, 1, 128, 2, 41, 6.0, Vision("patch", 64, 256)),
     "paper": Size(256, 4, 512, 3, 2, 1024, 5, 255, 20.0, Vision("conv", 32, 0)),

@@ -122,8 +122,10 @@ COMMENTARY = {
         _REDRAW,
     ),
     "offline-data": Commentary(
-        "Let the adapted agent record half of the data: what it does wrong is then in it. Data of an expert alone fail "
-        "at the lowest held-out error of all; what the model reads of the agent's own episodes does tell.",
+        "Let the adapted agent record half of the data: what it does wrong is then in it. On such data a residual and "
+        "a finetune of the dynamics end alike, but for one cup that the finetune does not learn to catch with; new "
+        "dynamics fail where the change is a force. Data of an expert alone fail at the lowest held-out error of all; "
+        "what the model reads of the agent's own episodes does tell.",
         "ReDRAW reports overfitting from 10,000 transitions and fewer.",
     ),
     "offline-choices": Commentary(

@@ -52,7 +52,7 @@ class PretrainDrawConfig:
     model: Literal["draw", "rssm"] = "draw"
     """The world model: ReDRAW's without recurrence, or DreamerV3's recurrent one (the baseline)."""
     size: ModelSize = "tiny"
-    """Model size; `paper` has the published widths, `nano` half of those of `tiny`, to find out how little does."""
+    """Model size; `paper` has the published widths, `nano` the latent of `tiny` with layers of half its width."""
     seed: int = 1
     agent_steps: int = 120_000
     """Decisions collected in all environments together."""
