@@ -308,6 +308,21 @@ def test_who_collects() -> None:
     assert f"half and half was at {early}" in prose("docs/pretraining.md")
 
 
+def test_how_small_a_network_may_be() -> None:
+    runs = json.loads((ROOT / "results" / "pretraining_sizes.json").read_text())["runs"]
+    tiny, nano, least = (dict(run["curve"]) for run in runs)
+    shipped = (zoo.ROOT / "draw-pendulum-swingup-1" / "log.jsonl").read_text().splitlines()
+    assert tiny == pytest.approx(
+        {row["agent_steps"]: row["eval_return"] for row in map(json.loads, shipped) if "eval_return" in row}, abs=0.1
+    )
+    assert (
+        f"at {nano[112_000]:.0f} of 500 after 112,000 decisions and at {nano[240_000]:.0f} at the end, as with `tiny` "
+        f"({tiny[112_000]:.0f} and {tiny[240_000]:.0f})"
+    ) in prose("docs/pretraining.md")
+    said = f"it is at {max(least.values()):.0f} at best, and at {least[240_000]:.0f} at the end."
+    assert said in prose("docs/pretraining.md")
+
+
 @pytest.mark.parametrize("method", ["residual", "finetune of the dynamics", "replacement", "finetune of everything"])
 def test_ways_of_adapting_on_the_data_that_serve_best(method: str) -> None:
     pairs, order = found("offline-data")["pairs"], ("pendulum-reversed", "reacher-reversed", "cup-windy", FINGER)
