@@ -329,3 +329,12 @@ def test_ways_of_adapting_on_the_data_that_serve_best(method: str) -> None:
     shares = [pairs[pair][f"{method}, half of 40,000 its own"]["share"] for pair in order]
     cells = " | ".join(percent(share) for share in [*shares, float(np.mean(shares))])
     assert f"| {method} | {cells} |" in prose("docs/residual.md")
+
+
+def test_data_of_the_expert_alone_fail() -> None:
+    pairs, order = found("offline-data")["pairs"], ("pendulum-reversed", "reacher-reversed", "cup-windy", FINGER)
+    *most, last = [percent(pairs[pair]["residual, 40,000 expert"]["share"]) for pair in order]
+    said = (
+        f"Data of the expert alone fail, {', '.join(most)} and {last} % of the oracle (`offline-data`; whole episodes)"
+    )
+    assert said in prose("docs/residual.md")
