@@ -166,7 +166,9 @@ def by_updates(
         axes[-1, j].set_xlabel("updates")
         axes[-1, j].locator_params(axis="x", nbins=6)
     handles, labels = _legend(axes.ravel())
-    figure.legend(handles, labels, loc="outside upper center", ncols=4, frameon=False, fontsize=8,
+    inches = 0.5 + 0.062 * max(map(len, labels))  # of an entry at that size
+    fit = max(1, min(4, int(figure.get_figwidth() / inches)))
+    figure.legend(handles, labels, loc="outside upper center", ncols=fit, frameon=False, fontsize=8,
                   title=textwrap.fill(title, 32 * max(2, len(columns))), title_fontsize=10)  # fmt: skip
     save(figure, path)
 

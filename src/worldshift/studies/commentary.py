@@ -124,8 +124,8 @@ COMMENTARY = {
     "offline-data": Commentary(
         "Let the adapted agent record half of the data: what it does wrong is then in it. On such data a residual and "
         "a finetune of the dynamics end alike, but for one cup that the finetune does not learn to catch with; new "
-        "dynamics fail where the change is a force. Data of an expert alone fail at the lowest held-out error of all; "
-        "what the model reads of the agent's own episodes does tell.",
+        "dynamics fail where the change is a force. Data of an expert alone fail at a low held-out error, but for the "
+        "reacher; what the model reads of the agent's own episodes does tell.",
         "ReDRAW reports overfitting from 10,000 transitions and fewer.",
     ),
     "offline-choices": Commentary(
