@@ -4,6 +4,7 @@ Those of docs/reflex.md are compared with the written tables, in test_reflex_cla
 """
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def percent(share: float) -> str:
 
 def of_oracle(case: str) -> tuple[str, str]:
     """Share of the oracle's return: in the mean of the four pairs, and on the finger."""
-    pairs = found("offline-data")["pairs"]
+    pairs = found("offline-own")["pairs"]
     assert len(pairs) == 4
     shares = {pair: each[case]["share"] for pair, each in pairs.items()}
     return percent(float(np.mean(list(shares.values())))), percent(shares[FINGER])
@@ -56,7 +57,7 @@ def test_offline_from_states() -> None:
         for method in ("finetune of the dynamics", "replacement", "finetune of everything")
     )
     little, finger_little = of_oracle("residual, half of 4,000 its own in two turns, 6,000 updates")
-    more = found("offline-data")["pairs"][FINGER]["residual, half of 4,000 its own in four turns, 6,000 updates"]
+    more = found("offline-own")["pairs"][FINGER]["residual, half of 4,000 its own in four turns, 6,000 updates"]
     assert (
         f"it ends at {longer} % of the agent that was trained in the target after 6,000 updates, at {short} % after "
         f"3,000 (means of the four pairs; the finger is the hardest, at {finger_longer} and {finger_short} %). A "
@@ -81,7 +82,7 @@ def test_offline_from_images() -> None:
 
 
 def test_how_little_computing_is_enough() -> None:
-    small, whole = found("offline-small")["pairs"], found("offline-data")["pairs"]
+    small, whole = found("offline-small")["pairs"], found("offline-own")["pairs"]
 
     def at(pair: str, steps: int, latents: int) -> str:
         return f"{small[pair][f'dreams of {steps} steps from {latents} latents']['final']['value']:.0f}"
@@ -325,7 +326,7 @@ def test_how_small_a_network_may_be() -> None:
 
 @pytest.mark.parametrize("method", ["residual", "finetune of the dynamics", "replacement", "finetune of everything"])
 def test_ways_of_adapting_on_the_data_that_serve_best(method: str) -> None:
-    pairs, order = found("offline-data")["pairs"], ("pendulum-reversed", "reacher-reversed", "cup-windy", FINGER)
+    pairs, order = found("offline-own")["pairs"], ("pendulum-reversed", "reacher-reversed", "cup-windy", FINGER)
     shares = [pairs[pair][f"{method}, half of 40,000 its own"]["share"] for pair in order]
     cells = " | ".join(percent(share) for share in [*shares, float(np.mean(shares))])
     assert f"| {method} | {cells} |" in prose("docs/residual.md")
@@ -338,3 +339,11 @@ def test_data_of_the_expert_alone_fail() -> None:
         f"Data of the expert alone fail, {', '.join(most)} and {last} % of the oracle (`offline-data`; whole episodes)"
     )
     assert said in prose("docs/residual.md")
+
+
+def test_what_the_model_reads_while_it_adapts() -> None:
+    """Against the written note: readings are compared while tables are made."""
+    section = (ROOT / "docs/results.md").read_text(encoding="utf-8").split("\n## offline-own\n")[1].split("\n## ")[0]
+    said = re.search(r"is (\d+) of 500 off in the mean, .*?correlation ([\d.]+) over", " ".join(section.split()))
+    assert said
+    assert f"{said[1]} off, correlation {said[2]} (`offline-own`)" in prose("docs/residual.md")

@@ -13,12 +13,12 @@ from worldshift.adapt.offline import OfflineConfig
 from worldshift.agents.imagination import ActorCriticConfig
 from worldshift.cli.results_verb import findings
 from worldshift.models.vision import PIXELS
+from worldshift.run.offline import adapt
 from worldshift.run.offline.demo import ResidualDemo, residual_demo
 from worldshift.run.offline.dreams import POSES, dream, pictures
 from worldshift.run.offline.target_data import oracle_of, own_data, target_data
 from worldshift.run.online.protocol import read_rows
 from worldshift.run.pairs import PAIRS, pair_of
-from worldshift.studies import offline as offline_study
 from worldshift.studies.contract import Evidence
 from worldshift.studies.declared import STUDIES
 from worldshift.studies.offline import Case, OfflineStudy, agent_of, by_case
@@ -81,16 +81,16 @@ def test_failures_are_recorded_by_the_agent_of_the_source():
 
 
 def test_half_of_the_data_is_recorded_by_what_was_adapted_to_the_other_half(monkeypatch):
-    real, given, updates = offline_study.adapt_seeds, [], []
+    real, given, updates = adapt._once, [], []
 
-    def watched(source, data, *args, **kwargs):
-        updates.append(kwargs["updates"])
+    def watched(source, data, config, count, *rest):
+        updates.append(count)
         given.append((source, data[0]))
-        found = real(source, data, *args, **kwargs)
+        found = real(source, data, config, count, *rest)
         given.append(found[0].agent)
         return found
 
-    monkeypatch.setattr(offline_study, "adapt_seeds", watched)
+    monkeypatch.setattr(adapt, "_once", watched)
     case = Case("own", SMALL, transitions=1000, recordings=2)
     rows, _ = replace(STUDY, cases=(case,), seeds=(1,)).run_pair(AGENT, "own", lambda _: None)
     (source, first), adapted, (again, both), _ = given

@@ -14,7 +14,7 @@ from worldshift.studies.contract import Evidence
 
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 TABLES = "docs/results.md"
-FRONT = ("step-gains", "offline-data")
+FRONT = ("step-gains", "offline-own")
 """Studies whose tables stand in the README."""
 COLUMNS = ("frozen", "fast", "layered", "oracle")
 """Methods whose share of the healthy body's reward is shown for every study of reflexes."""

@@ -121,11 +121,16 @@ COMMENTARY = {
         "is as good as from states, and on the cup one policy in five never catches and records nothing else.",
         _REDRAW,
     ),
-    "offline-data": Commentary(
+    "offline-own": Commentary(
         "Let the adapted agent record half of the data: what it does wrong is then in it. On such data a residual and "
         "a finetune of the dynamics end alike, but for one cup that the finetune does not learn to catch with; new "
-        "dynamics fail where the change is a force. Data of an expert alone fail at a low held-out error, but for the "
-        "reacher; what the model reads of the agent's own episodes does tell.",
+        "dynamics fail where the change is a force, and training everything is behind everywhere.",
+        _REDRAW,
+    ),
+    "offline-data": Commentary(
+        "An expert's data, half of them with bursts of noise, teach a pendulum from 4,000 transitions on, and the "
+        "reacher from 40,000. Without the noise they fail at a low held-out error, but on the reacher it warns; what "
+        "the model reads of the agent's own episodes does tell.",
         "ReDRAW reports overfitting from 10,000 transitions and fewer.",
     ),
     "offline-choices": Commentary(

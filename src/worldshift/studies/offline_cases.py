@@ -75,8 +75,8 @@ OFFLINE_STUDIES = (
         seeds=SEEDS,
     ),
     OfflineStudy(
-        "offline-data",
-        "how much data of the target, and whose: mixed is half expert, half with bursts of noise",
+        "offline-own",
+        "half of the data and more recorded by what was adapted so far: ways of adapting, on equal footing; how often",
         DREAMERS,
         (
             *_BOUNDS,
@@ -105,6 +105,16 @@ OFFLINE_STUDIES = (
                 first=2_000,
                 updates=6000,
             ),
+        ),
+        updates=3000,
+        seeds=SEEDS,
+    ),
+    OfflineStudy(
+        "offline-data",
+        "how much data of the target, and whose: mixed is half expert, half with bursts of noise",
+        DREAMERS,
+        (
+            *_BOUNDS,
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (10_000, 4_000, 1_000)
