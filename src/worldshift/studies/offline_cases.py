@@ -76,7 +76,7 @@ OFFLINE_STUDIES = (
     ),
     OfflineStudy(
         "offline-own",
-        "half of the data and more recorded by what was adapted so far: ways of adapting, on equal footing; how often",
+        "half of the data and more recorded by what was adapted so far: ways of adapting, on equal footing",
         DREAMERS,
         (
             *_BOUNDS,
