@@ -67,6 +67,10 @@ def test_what_was_adapted_records_in_the_simulated_target(places, tmp_path, caps
     assert run(f"{line} --out {tmp_path / 'own'} --own 200 --turns 2 --simulate", REVERSED) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["transitions"] == 1400 and [row["updates"] for row in found["curve"]] == [0, 5, 10]
+    assert run(f"eval {tmp_path / 'own'} --episodes 2 --json --shift", REVERSED) == 0
+    manifest = json.loads((tmp_path / "own" / "agent" / "manifest.json").read_text())
+    own = manifest["config"]["training"]["own"]
+    assert (own["transitions"], own["turns"], own["shift"]["kind"]) == (200, 2, "ActionSign")
 
 
 def test_presets_set_what_is_not_said():

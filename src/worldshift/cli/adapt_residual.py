@@ -13,6 +13,7 @@ from worldshift.adapt.offline import PAPER, OfflineConfig
 from worldshift.agents.draw_agent import DrawAgent
 from worldshift.cli.shared import emit, progress, say, shift_from
 from worldshift.data.episodes import Episodes, load_episodes
+from worldshift.files import write_text
 from worldshift.report.grid import Grid, number
 from worldshift.run.appraisal import evaluate_draw
 from worldshift.run.offline.adapt import Adapted, adapt_offline, save_adapted, updates_of
@@ -102,8 +103,10 @@ class Residual:
             )
         zero_shot = measure(agent)["target_return"] if shift else None
         training = dict(about["training"]) | {"adaptation": asdict(self.config), "data": dict(data.about)}
+        if self.own:
+            training["own"] = {"transitions": self.own, "turns": self.turns, "shift": shift and shift.to_dict()}
         save_adapted(self.out, adapted, training)
-        (self.out / "curve.jsonl").write_text("".join(jsonlib.dumps(row) + "\n" for row in adapted.curve))
+        write_text(self.out / "curve.jsonl", "".join(jsonlib.dumps(row) + "\n" for row in adapted.curve))
         self._tell(adapted, zero_shot, data.transitions + self.own // self.turns * self.turns)
         return 0
 

@@ -198,29 +198,46 @@ class OfflineStudy(Study):
         """The curve of each seed; on a GPU all seeds side by side, on a CPU one after another."""
         together = jax.default_backend() != "cpu"
         curves: list[list[dict[str, float]]] = []
+        for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
+            begun = len(curves)
+            curves += self._adapt_group(source, pair, case, config, group, begun, measure, report)
+        return curves
+
+    def _adapt_group(
+        self,
+        source: DrawAgent,
+        pair: Pair,
+        case: Case,
+        config: OfflineConfig,
+        group: Sequence[int],
+        begun: int,
+        measure: Callable[[DrawAgent, int], dict[str, float]],
+        report: Callable[[int], None],
+    ) -> list[list[dict[str, float]]]:
+        """The curves of seeds that adapt side by side, after `begun` others have."""
         (part, *further), updates = case.parts, case.updates or self.updates
         whole = sum(updates_of(updates, config, len(further)))
-        for group in [self.seeds] if together else [(seed,) for seed in self.seeds]:
 
-            def own(agent: DrawAgent, turn: int, place: int, group: Sequence[int] = group) -> Episodes:
-                seed, count = group[place] + 10_000 * turn, further[turn - 1]
-                return own_data(pair.task, pair.shift, agent, seed, count, case.length)
+        def own(agent: DrawAgent, turn: int, place: int) -> Episodes:
+            seed, count = group[place] + 10_000 * turn, further[turn - 1]
+            return own_data(pair.task, pair.shift, agent, seed, count, case.length)
 
-            past, share = len(curves) / len(self.seeds), len(group) / len(self.seeds)
-            found = adapt_seeds(
-                source,
-                [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group],
-                config,
-                updates=updates,
-                seeds=group,
-                measure_every=self.measure_every,
-                measure=lambda agent, place, group=group: measure(agent, group[place]),
-                report=lambda done, _, past=past, share=share: report(int(self.steps * (past + share * done / whole))),
-                record=own if further else None,
-                turns=len(further),
-            )
-            curves += [each.curve for each in found]
-        return curves
+        def told(done: int, _: Any) -> None:
+            report(int(self.steps * (begun + len(group) * done / whole) / len(self.seeds)))
+
+        found = adapt_seeds(
+            source,
+            [target_data(pair, case.data, seed, length=case.length).first(part) for seed in group],
+            config,
+            updates=updates,
+            seeds=group,
+            measure_every=self.measure_every,
+            measure=lambda agent, place: measure(agent, group[place]),
+            report=told,
+            record=own if further else None,
+            turns=len(further),
+        )
+        return [each.curve for each in found]
 
 
 def _said(case: Case) -> dict[str, Any]:

@@ -16,6 +16,7 @@ PIXELS = ("draw-pixels-pendulum-swingup-1", "draw-pixels-reacher-easy-1", "draw-
 """The shipped source agents that see images: the first pretrained from them, the others distilled."""
 SEEDS = (2000, 2001, 2002, 2003, 2004)
 """Never used for tuning, which had 100 to 102."""
+TUNING_SEEDS = (100, 101)
 _ONE = OfflineConfig()
 _DYNAMICS = replace(_ONE, trains="dynamics")
 _REPLACEMENT = replace(_ONE, trains="replacement")
@@ -160,6 +161,30 @@ OFFLINE_STUDIES = (
         ),
         updates=3000,
         seeds=SEEDS,
+    ),
+    OfflineStudy(
+        "offline-rates",
+        "learning rates: the same three for every way of adapting, on seeds that no other study uses",
+        DREAMERS[1:3],
+        (
+            *_BOUNDS,
+            *(
+                Case(f"{name}, {said}", replace(config, learning_rate=rate, lead_rate=lead))
+                for name, config in (
+                    ("residual", _ONE),
+                    ("finetune of the dynamics", _DYNAMICS),
+                    ("replacement", _REPLACEMENT),
+                    ("finetune of everything", _EVERYTHING),
+                )
+                for said, rate, lead in (
+                    ("1e-3 after 1e-2", 1e-3, 10.0),
+                    ("1e-3 throughout", 1e-3, 1.0),
+                    ("3e-4 after 3e-3", 3e-4, 10.0),
+                )
+            ),
+        ),
+        updates=2000,
+        seeds=TUNING_SEEDS,
     ),
     OfflineStudy(
         "offline-small",
