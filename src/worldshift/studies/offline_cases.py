@@ -21,6 +21,13 @@ _ONE = OfflineConfig()
 _DYNAMICS = replace(_ONE, trains="dynamics")
 _REPLACEMENT = replace(_ONE, trains="replacement")
 _EVERYTHING = replace(_ONE, trains="everything")
+_WAYS = {
+    "residual": _ONE,
+    "finetune of the dynamics": _DYNAMICS,
+    "replacement": _REPLACEMENT,
+    "finetune of everything": _EVERYTHING,
+}
+"""What adapts the model, by its name in the tables: the same loop with other trainables."""
 _PUBLISHED = replace(
     _ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0, starts_from="all"
 )
@@ -86,6 +93,10 @@ OFFLINE_STUDIES = (
             Case("replacement, half of 40,000 its own", _REPLACEMENT, recordings=2),
             Case("finetune of the dynamics, half of 40,000 its own", _DYNAMICS, recordings=2),
             Case("finetune of everything, half of 40,000 its own", _EVERYTHING, recordings=2),
+            *(
+                Case(f"{name}, half of 40,000 its own, 1e-3 throughout", replace(config, lead_rate=1.0), recordings=2)
+                for name, config in _WAYS.items()
+            ),
             Case("residual, half of 4,000 its own", _ONE, transitions=4_000, recordings=2),
             Case("residual, three quarters of 40,000 its own", _ONE, recordings=4),
             Case("residual, three quarters of 4,000 its own", _ONE, transitions=4_000, recordings=4),
@@ -119,12 +130,7 @@ OFFLINE_STUDIES = (
             *(
                 _slowly(Case(f"{name}, {count:,} mixed", config, transitions=count))
                 for count in (10_000, 4_000, 1_000)
-                for name, config in (
-                    ("residual", _ONE),
-                    ("replacement", _REPLACEMENT),
-                    ("finetune of the dynamics", _DYNAMICS),
-                    ("finetune of everything", _EVERYTHING),
-                )
+                for name, config in _WAYS.items()
             ),
             _slowly(Case("residual, 40,000 expert", _ONE, data="policy")),
             _slowly(Case("residual, 40,000 random", _ONE, data="random")),
@@ -170,12 +176,7 @@ OFFLINE_STUDIES = (
             *_BOUNDS,
             *(
                 Case(f"{name}, {said}", replace(config, learning_rate=rate, lead_rate=lead))
-                for name, config in (
-                    ("residual", _ONE),
-                    ("finetune of the dynamics", _DYNAMICS),
-                    ("replacement", _REPLACEMENT),
-                    ("finetune of everything", _EVERYTHING),
-                )
+                for name, config in _WAYS.items()
                 for said, rate, lead in (
                     ("1e-3 after 1e-2", 1e-3, 10.0),
                     ("1e-3 throughout", 1e-3, 1.0),
