@@ -17,6 +17,7 @@ from worldshift.cli.results_verb import findings
 from worldshift.studies.declared import load_study
 
 ROOT = Path(__file__).parents[1]
+TASKS = ("pendulum-swingup", "reacher-easy", "cup-catch", "finger-turn-hard")
 PIXELS = "pendulum-reversed-pixels"
 FINGER = "finger-torque"
 
@@ -150,9 +151,23 @@ def test_ways_of_adapting() -> None:
 
 def test_the_recurrent_model_and_domain_randomisation() -> None:
     said, pairs = prose("docs/residual.md"), found("offline-methods")["pairs"]
-    mean = curves("offline-methods", "pendulum-reversed", "finetune of the recurrent model").mean(0)
+    finetune = "finetune of the recurrent model"
+    mean = curves("offline-methods", "pendulum-reversed", finetune).mean(0)
     assert f"is at {mean.max():.0f} of 407 after 1,500 updates and falls to {mean[-1]:.0f} after 3,000" in said
     assert int(np.argmax(mean)) == 3 and len(mean) == 7, "measured every 500 updates"
+    shipped = [f"{card(f'rssm-{task}-1')['evaluation']['mean']:.0f}" for task in TASKS]
+    assert "reached {}, on the reacher {}, on the cup {}, and on the finger,".format(*shipped) in said
+    states = card(f"draw-{TASKS[-1]}-1")["evaluation"]["mean"]
+    assert f"{shipped[-1]}, where the agent of states is at {states:.0f}." in said
+    finals = {pair: {m: each["final"]["value"] for m, each in own.items()} for pair, own in pairs.items()}
+    assert [pair for pair, own in finals.items() if max(own, key=lambda m: own[m]) == finetune] == ["reacher-reversed"]
+    _, reacher, cup, finger = ([f"{own[m]:.0f}" for m in (finetune, "oracle", "residual")] for own in finals.values())
+    assert "it ends at {} of {}, above all else that the same recordings give (residual {})".format(*reacher) in said
+    lowest = curves("offline-methods", "cup-windy", finetune)[:, -1].min()
+    assert (
+        f"cup it ends at {cup[0]} of {cup[1]}, one seed at {lowest:.0f}, and on the finger at {finger[0]} of "
+        f"{finger[1]}, where the residual is at {cup[2]} and {finger[2]}."
+    ) in said
     ends = {
         pair: [each[m]["final"]["value"] for m in ("domain randomisation", "oracle")] for pair, each in pairs.items()
     }
