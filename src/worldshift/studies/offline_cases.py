@@ -28,6 +28,10 @@ _WAYS = {
     "finetune of everything": _EVERYTHING,
 }
 """What adapts the model, by its name in the tables: the same loop with other trainables."""
+_RATES = {"1e-3 after 1e-2": (1e-3, 10.0), "1e-3 throughout": (1e-3, 1.0), "3e-4 after 3e-3": (3e-4, 10.0)}
+"""Learning rates of what adapts the model, and how many times as high they are while it leads; the first is ours."""
+_TUNED = dict.fromkeys(_WAYS, "1e-3 throughout") | {"finetune of everything": "3e-4 after 3e-3"}
+"""The best for each on the cup, with seeds that no other study uses (`offline-rates`)."""
 _PUBLISHED = replace(
     _ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0, starts_from="all"
 )
@@ -37,6 +41,11 @@ _BOUNDS = (Case("zero-shot"), Case("oracle", measured="oracle"))
 def _slowly(case: Case) -> Case:
     """From whole episodes, and without the fast lead: as cases were measured before both came."""
     return replace(case, length=None, config=case.config and replace(case.config, lead_rate=1.0))
+
+
+def _at(config: OfflineConfig, rates: str) -> OfflineConfig:
+    rate, lead = _RATES[rates]
+    return replace(config, learning_rate=rate, lead_rate=lead)
 
 
 def _dreaming(steps: int, latents: int) -> OfflineConfig:
@@ -94,8 +103,8 @@ OFFLINE_STUDIES = (
             Case("finetune of the dynamics, half of 40,000 its own", _DYNAMICS, recordings=2),
             Case("finetune of everything, half of 40,000 its own", _EVERYTHING, recordings=2),
             *(
-                Case(f"{name}, half of 40,000 its own, 1e-3 throughout", replace(config, lead_rate=1.0), recordings=2)
-                for name, config in _WAYS.items()
+                Case(f"{name}, half of 40,000 its own, {rates}", _at(_WAYS[name], rates), recordings=2)
+                for name, rates in _TUNED.items()
             ),
             Case("residual, half of 4,000 its own", _ONE, transitions=4_000, recordings=2),
             Case("residual, three quarters of 40,000 its own", _ONE, recordings=4),
@@ -174,15 +183,7 @@ OFFLINE_STUDIES = (
         DREAMERS[1:3],
         (
             *_BOUNDS,
-            *(
-                Case(f"{name}, {said}", replace(config, learning_rate=rate, lead_rate=lead))
-                for name, config in _WAYS.items()
-                for said, rate, lead in (
-                    ("1e-3 after 1e-2", 1e-3, 10.0),
-                    ("1e-3 throughout", 1e-3, 1.0),
-                    ("3e-4 after 3e-3", 3e-4, 10.0),
-                )
-            ),
+            *(Case(f"{name}, {rates}", _at(config, rates)) for name, config in _WAYS.items() for rates in _RATES),
         ),
         updates=2000,
         seeds=TUNING_SEEDS,
