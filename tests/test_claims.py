@@ -63,7 +63,9 @@ def test_offline_from_states() -> None:
         f"it ends at {longer} % of the agent that was trained in the target after 6,000 updates, at {short} % after "
         f"3,000 (means of the four pairs; the finger is the hardest, at {finger_longer} and {finger_short} %). A "
         f"finetune of the dynamics, recording for itself, is at {finetune} % after 3,000, new dynamics at {anew} %, a "
-        f"finetune of everything at {everything} %. From 4,000 transitions and in two turns it is at {little} % (the "
+        f"finetune of everything at {everything} %, at the same learning rates; at lower ones "
+        "[it does better](docs/residual.md#learning-rates). "
+        f"From 4,000 transitions and in two turns it is at {little} % (the "
         f"finger at {finger_little} %, in four turns at {percent(more['share'])} %)"
     ) in prose()
     value = "{value:.0f} [{low:.0f}, {high:.0f}]".format(**more["final"])
@@ -362,3 +364,21 @@ def test_what_the_model_reads_while_it_adapts() -> None:
     said = re.search(r"is (\d+) of 500 off in the mean, .*?correlation ([\d.]+) over", " ".join(section.split()))
     assert said
     assert f"{said[1]} off, correlation {said[2]} (`offline-own`)" in prose("docs/residual.md")
+
+
+def test_learning_rates() -> None:
+    pairs = found("offline-rates")["pairs"]
+    cup, reacher = pairs["cup-windy"], pairs["reacher-reversed"]
+    best = f"{cup['oracle']['final']['value']:.0f}"
+    ways = ("residual", "finetune of the dynamics", "replacement", "finetune of everything")
+    rates = ("1e-3 after 1e-2", "1e-3 throughout", "3e-4 after 3e-3")
+
+    def cell(pair: Any, way: str, rate: str) -> str:
+        return f"{pair[f'{way}, {rate}']['final']['value']:.0f}"
+
+    said = prose("docs/residual.md")
+    assert f"| cup, of {best} | {' | '.join(rates)} |" in said
+    for way in ways:
+        assert f"| {way} | {' | '.join(cell(cup, way, rate) for rate in rates)} |" in said
+    residual = [cell(reacher, ways[0], rate) for rate in rates]
+    assert "On the reacher the residual makes {}, {} and {} with them".format(*residual) in said
