@@ -367,18 +367,31 @@ def test_what_the_model_reads_while_it_adapts() -> None:
 
 
 def test_learning_rates() -> None:
-    pairs = found("offline-rates")["pairs"]
-    cup, reacher = pairs["cup-windy"], pairs["reacher-reversed"]
-    best = f"{cup['oracle']['final']['value']:.0f}"
-    ways = ("residual", "finetune of the dynamics", "replacement", "finetune of everything")
+    said, pairs = prose("docs/residual.md"), found("offline-rates")["pairs"]
+    tuned = [pairs[pair] for pair in ("cup-windy", "reacher-reversed")]
+    cup, reacher = (f"{own['oracle']['final']['value']:.0f}" for own in tuned)
     rates = ("1e-3 after 1e-2", "1e-3 throughout", "3e-4 after 3e-3")
-
-    def cell(pair: Any, way: str, rate: str) -> str:
-        return f"{pair[f'{way}, {rate}']['final']['value']:.0f}"
-
-    said = prose("docs/residual.md")
-    assert f"| cup, of {best} | {' | '.join(rates)} |" in said
-    for way in ways:
-        assert f"| {way} | {' | '.join(cell(cup, way, rate) for rate in rates)} |" in said
-    residual = [cell(reacher, ways[0], rate) for rate in rates]
-    assert "On the reacher the residual makes {}, {} and {} with them".format(*residual) in said
+    assert f"| cup, of {cup}: {' | '.join(rates)} | reacher, of {reacher} | {' | '.join(rates[1:])} |" in said
+    for way in ("residual", "finetune of the dynamics", "replacement", "finetune of everything"):
+        cases = [(own, f"{way}, {rate}") for own in tuned for rate in rates]
+        cells = [f"{own[case]['final']['value']:.0f}" if case in own else "–" for own, case in cases]
+        assert f"| {way} | {' | '.join(cells)} |" in said
+    own = found("offline-own")["pairs"]["cup-windy"]
+    ends = {case.replace(", half of 40,000 its own", ""): f"{each['final']['value']:.0f}" for case, each in own.items()}
+    lead, none = ("finetune of the dynamics", "residual"), ", 1e-3 throughout"
+    assert (
+        f"end at {ends[lead[0] + none]} with the finetune of the dynamics, where they end at {ends[lead[0]]} with the "
+        f"fast lead, and at {ends[lead[1] + none]} with the residual, instead of {ends[lead[1]]}."
+    ) in said
+    slow = "finetune of everything, half of 40,000 its own, 3e-4 after 3e-3"
+    value, best = "{value:.0f} [{low:.0f}, {high:.0f}]".format(**own[slow]["final"]), own["oracle"]["final"]["value"]
+    before = ends["finetune of everything"]
+    assert f"ends at {value} of {best:.0f}, {percent(own[slow]['share'])} %, instead of {before}." in said
+    lost, kept = (
+        each.max(1) - each[:, -1]
+        for each in (curves("offline-own", "cup-windy", case) for case in (slow, "residual, half of 40,000 its own"))
+    )
+    assert (
+        f"its five seeds end below their best, by {lost.min():.0f} to {lost.max():.0f} (the residual's by "
+        f"{kept.min():.0f} to {kept.max():.0f})"
+    ) in said
