@@ -31,7 +31,7 @@ _WAYS = {
 _RATES = {"1e-3 after 1e-2": (1e-3, 10.0), "1e-3 throughout": (1e-3, 1.0), "3e-4 after 3e-3": (3e-4, 10.0)}
 """Learning rates of what adapts the model, and how many times as high they are while it leads; the first is ours."""
 _TUNED = dict.fromkeys(_WAYS, "1e-3 throughout") | {"finetune of everything": "3e-4 after 3e-3"}
-"""The best for each on the cup, with seeds that no other study uses (`offline-rates`)."""
+"""Of which each ended highest on the cup, with the tuning seeds (`offline-rates`)."""
 _PUBLISHED = replace(
     _ONE, residual=residual.PAPER, learning_rate=1e-2, actor="fresh", critic="fresh", lead=0, starts_from="all"
 )
