@@ -4,25 +4,20 @@ The tables, not the rows: to bootstrap lives of 31,000 steps again takes minutes
 """
 
 from functools import cache
-from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[1] / "docs"
+from written import prose, section
+
+PAGE = prose("docs/reflex.md")
 Row = dict[str, str]
-
-
-@cache
-def prose() -> str:
-    """The page with every line break a space."""
-    return " ".join((DOCS / "reflex.md").read_text(encoding="utf-8").split())
 
 
 @cache
 def written(study: str) -> dict[tuple[str, str], Row]:
     """The last table of a study, by body (where there are several) and method."""
-    section = (DOCS / "results.md").read_text(encoding="utf-8").split(f"\n## {study}\n")[1].split("\n## ")[0]
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:2] == "| "]
+    tables = [line for line in section(study).splitlines() if line[:2] == "| "]
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in tables]
     heads = [i for i, cells in enumerate(lines) if set("".join(cells)) == {"-", ":"}]
     names = lines[heads[-1] - 1]
     rows = [dict(zip(names, cells, strict=True)) for cells in lines[heads[-1] + 1 :]]
@@ -50,7 +45,7 @@ def test_the_protocol_of_the_paper() -> None:
         f"wins back {paper[0]} % on the walker, {paper[1]} % on the hopper, {paper[2]} % on the cheetah and "
         f"{paper[3]} % on the cup, where the paper's table says 94, 71, 78 and 0; the fast reflex {fast[0]}, "
         f"{fast[1]}, {fast[2]} and {fast[3]} %."
-    ) in prose()
+    ) in PAGE
 
 
 @pytest.mark.parametrize(
@@ -69,7 +64,7 @@ def test_what_of_paper_mode_matters(words: str, method: str) -> None:
     row = written("update-laws")["", method]
     times = [row[f"{share} % after"].split()[0] for share in (50, 90)]
     won = recovered("update-laws", method, interval=True)
-    assert (f"| {words} | {won} % | {times[0]} s | {times[1]} s | {wrong('update-laws', method)} |") in prose()
+    assert (f"| {words} | {won} % | {times[0]} s | {times[1]} s | {wrong('update-laws', method)} |") in PAGE
 
 
 @pytest.mark.parametrize(
@@ -86,7 +81,7 @@ def test_where_errors_are_measured(words: str, space: str) -> None:
         f"{recovered('latents', mode + space, interval=True)} % | {wrong('latents', mode + space)}"
         for mode in ("paper", "fast")
     ]
-    assert f"| {words} | {cells[0]} | {cells[1]} |" in prose()
+    assert f"| {words} | {cells[0]} | {cells[1]} |" in PAGE
 
 
 def test_under_a_planner() -> None:
@@ -95,9 +90,9 @@ def test_under_a_planner() -> None:
     assert (
         f"the frozen agent loses {planned[0]} to {planned[1]}, and the fast reflex is at {planned[2]}; with the policy "
         f"alone {alone[0]} to {alone[1]}, and {alone[2]}."
-    ) in prose()
+    ) in PAGE
     errors = [wrong("planner", method) for method in ("fast, planner", "fast")]
-    assert f"(actuation error {errors[0]}, against {errors[1]})" in prose()
+    assert f"(actuation error {errors[0]}, against {errors[1]})" in PAGE
 
 
 def test_training_on_instead() -> None:
@@ -112,13 +107,13 @@ def test_training_on_instead() -> None:
         f"({plain['finetune']} of {plain['nominal']} a 200 steps; frozen {plain['frozen']}), where the fast reflex is "
         f"at {plain['fast']}. With a kept buffer, of the healthy body's transitions, it loses less, but loses, too: "
         f"{plain['finetune, kept buffer']}."
-    ) in prose()
-    assert f"loses less to the same faults, {hardened['nominal']} to {hardened['frozen']}" in prose()
+    ) in PAGE
+    assert f"loses less to the same faults, {hardened['nominal']} to {hardened['frozen']}" in PAGE
     assert (
         f"The fast reflex brings it back to {hardened['fast']}, and the plain walker to {plain['fast']}. Trained on in "
         f"the changed body, it falls to {hardened['finetune']} within those three minutes, with a kept buffer to "
         f"{hardened['finetune, kept buffer']}."
-    ) in prose()
+    ) in PAGE
 
 
 def test_late_commands() -> None:
@@ -130,8 +125,8 @@ def test_late_commands() -> None:
         f"Of {walker[0]} a 500 steps the frozen walker keeps {walker[1]}, and with the predictor {walker[2]}; the "
         f"cheetah keeps {cheetah[1]} of {cheetah[0]}, and {cheetah[2]}; the cup {cup[1]} of {cup[0]}, and {cup[2]}: "
         f"{won[0]}, {won[1]} and {won[2]} % of what was lost are back"
-    ) in prose()
-    assert f"The fast reflex wins {fast[0]}, {fast[1]} and {fast[2]} %." in prose()
+    ) in PAGE
+    assert f"The fast reflex wins {fast[0]}, {fast[1]} and {fast[2]} %." in PAGE
 
 
 def test_whether_an_agent_needs_a_cost() -> None:
@@ -146,15 +141,15 @@ def test_whether_an_agent_needs_a_cost() -> None:
         f"{won[cost, 'fast']} % with it. Within the policy's own range it still recovers "
         f"{won[cost, 'fast, no headroom']} % with the cost, whose actions leave room by themselves, and "
         f"{won[free, 'fast, no headroom']} % without (an oracle {won[free, 'oracle, no headroom']})"
-    ) in prose()
+    ) in PAGE
     assert (
         f"With room the fast reflex recovers {won[plain, 'fast']} %; within the range "
         f"{won[plain, 'fast, no headroom']} % (an oracle {won[plain, 'oracle, no headroom']})"
-    ) in prose()
+    ) in PAGE
     saturated = [written("action-cost")[body, "nominal"]["base actions saturated"] for body in (free, cost)]
-    assert f"bang-bang: {saturated[0]} of its actions are saturated (with it {saturated[1]})" in prose()
+    assert f"bang-bang: {saturated[0]} of its actions are saturated (with it {saturated[1]})" in PAGE
     gradient = [written("action-cost")[body, "frozen"]["gradient"] for body in (free, cost)]
-    assert f"as large without the cost ({gradient[0]}) as with it ({gradient[1]})" in prose()
+    assert f"as large without the cost ({gradient[0]}) as with it ({gradient[1]})" in PAGE
 
 
 def test_a_classical_add_on_and_an_encoder() -> None:
@@ -164,9 +159,9 @@ def test_a_classical_add_on_and_an_encoder() -> None:
     assert (
         f"It recovers {l1[0]} % on walkers, nothing on the cheetah, {l1[2]} % on the cup (`step-gains`), where the "
         f"fast reflex recovers {fast[0]}, {fast[1]} and {fast[2]} %."
-    ) in prose()
+    ) in PAGE
     rma = [recovered("step-gains", "rma", body, interval=True) for body in bodies]
     errors, ours = ([wrong("step-gains", method, body) for body in bodies] for method in ("rma", "fast"))
-    assert f"recovers {rma[0]} % on walkers, {rma[1]} % on the cheetah and {rma[2]} % on the cup, at once" in prose()
-    assert f"is down to {errors[0]}, {errors[1]} and {errors[2]} of the fault's and stays there" in prose()
-    assert f"comes to {ours[0]}, {ours[1]} and {ours[2]}." in prose()
+    assert f"recovers {rma[0]} % on walkers, {rma[1]} % on the cheetah and {rma[2]} % on the cup, at once" in PAGE
+    assert f"is down to {errors[0]}, {errors[1]} and {errors[2]} of the fault's and stays there" in PAGE
+    assert f"comes to {ours[0]}, {ours[1]} and {ours[2]}." in PAGE
