@@ -193,7 +193,7 @@ REFLEX_STUDIES = (
     LivesStudy(
         "finetune",
         "RWM's baselines: training on for three minutes of a changed body, and training under random gains before",
-        (WALKERS[1], RANDOMISED),
+        (WALKERS[1], RANDOMISED, "cheetah-run-1", "hopper-hop-2", "cup-catch-1"),
         ("nominal", "frozen", "finetune", "finetune, kept buffer", "rma", "fast", "oracle"),
         Protocol(nominal=400, on=3_600, off=0, episode_steps=200, offset=0, block=200),
         GAINS,
