@@ -111,7 +111,7 @@ REFLEX_STUDIES = (
     AgentStudy(
         "base-agents",
         "20 episodes of each shipped agent, and its training curve beside the official scores",
-        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, "cup-catch-1", "cheetah-run-1", "hopper-hop-2"),
+        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, "cup-catch-1", "cup-catch-2", "cheetah-run-1", "hopper-hop-2"),
     ),
     PointMassStudy(
         "point-mass",
@@ -125,7 +125,7 @@ REFLEX_STUDIES = (
     LivesStudy(
         "step-gains",
         "each motor's strength changes by up to a half at once: 20 fault draws x 2 seeds on each agent",
-        (*WALKERS, "cheetah-run-1", "cup-catch-1", "hopper-hop-2"),
+        (*WALKERS, "cheetah-run-1", "cup-catch-1", "cup-catch-2", "hopper-hop-2"),
         ("nominal", "frozen", "l1", "rma", "fast", "layered", "oracle"),
         Protocol(nominal=500, on=1500, off=600),
         GAINS,
