@@ -125,8 +125,8 @@ COMMENTARY = {
     "offline-own": Commentary(
         "Let the adapted agent record half of the data: what it does wrong is then in it. On such data a residual and "
         "a finetune of the dynamics end alike, but for one cup that the finetune does not learn to catch with; new "
-        "dynamics fail where the change is a force. Training everything is behind everywhere; at a third of the "
-        "learning rate much less so on the cup, but there it loses again some of what it won.",
+        "dynamics fail where the change is a force. Training everything is behind; at a third of the learning rate by "
+        "less, but one run in five then loses again much of what it won.",
         _REDRAW,
     ),
     "offline-data": Commentary(
