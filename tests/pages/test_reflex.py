@@ -93,6 +93,11 @@ def test_under_a_planner() -> None:
     ) in PAGE
     errors = [wrong("planner", method) for method in ("fast, planner", "fast")]
     assert f"(actuation error {errors[0]}, against {errors[1]})" in PAGE
+    own = "fast, planner, own calibration"
+    assert (
+        f"Calibrated as the agent acts with the planner, it is at {reward('planner', own)}, where an oracle is at "
+        f"{reward('planner', 'oracle, planner')}, and the actuation error is {wrong('planner', own)}."
+    ) in PAGE
 
 
 def test_training_on_instead() -> None:

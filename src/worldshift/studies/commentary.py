@@ -75,7 +75,7 @@ COMMENTARY = {
     ),
     "planner": Commentary(
         "A planner of few samples acts more noisily than the policy, and the calibration saw the policy only: most of "
-        "the reward comes back, but the gains are found badly. Calibrate an agent as it is going to act.",
+        "the reward comes back, but the gains are found badly. Calibrated with the planner, the reflex finds them.",
         "RWM plans on the humanoid alone, and compares nothing with and without.",
     ),
     "mechanism": Commentary(
