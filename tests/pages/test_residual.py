@@ -5,12 +5,24 @@ import re
 import numpy as np
 import pytest
 
-from written import PAIRS, card, curves, found, interval, percent, prose, section
+from written import (
+    PAIRS,
+    RATES,
+    at_its_own,
+    at_ours,
+    card,
+    curves,
+    found,
+    interval,
+    of_oracle,
+    percent,
+    prose,
+    section,
+)
 
 PAGE = prose("docs/residual.md")
 REVERSED, REACHER, CUP, FINGER = PAIRS
 TASKS = ("pendulum-swingup", "reacher-easy", "cup-catch", "finger-turn-hard")
-RATES = ("1e-3 after 1e-2", "1e-3 throughout", "3e-4 after 3e-3")
 WAYS = ("residual", "finetune of the dynamics", "replacement", "finetune of everything")
 
 
@@ -61,10 +73,7 @@ def test_the_recurrent_model_and_domain_randomisation() -> None:
 
 @pytest.mark.parametrize("method", WAYS)
 def test_ways_of_adapting_on_the_data_that_serve_best(method: str) -> None:
-    pairs = found("offline-own")["pairs"]
-    shares = [pairs[pair][f"{method}, half of 40,000 its own"]["share"] for pair in PAIRS]
-    cells = " | ".join(percent(share) for share in [*shares, float(np.mean(shares))])
-    assert f"| {method} | {cells} |" in PAGE
+    assert f"| {method} | {' | '.join(of_oracle(at_ours(method)))} |" in PAGE.split("### Learning rates")[0]
 
 
 def test_data_of_the_expert_alone_fail() -> None:
@@ -107,19 +116,9 @@ def test_learning_rates() -> None:
         assert f"| {way} | {' | '.join(cells)} |" in PAGE
 
 
-def own_rates(way: str, pair: str) -> str:
-    """The case of `offline-own` at what served the way best, on the tuned pair whose change is of the same kind."""
-    tuned = found("offline-rates")["pairs"][{REVERSED: REACHER, FINGER: CUP}.get(pair, pair)]
-    best = max(RATES, key=lambda rates: tuned[f"{way}, {rates}"]["final"]["value"])
-    return f"{way}, half of 40,000 its own" + (f", {best}" if best != RATES[0] else "")
-
-
 @pytest.mark.parametrize("way", WAYS)
 def test_each_at_learning_rates_of_its_own(way: str) -> None:
-    own = found("offline-own")["pairs"]
-    shares = [own[pair][own_rates(way, pair)]["share"] for pair in PAIRS]
-    cells = " | ".join(percent(share) for share in [*shares, float(np.mean(shares))])
-    assert f"| {way} | {cells} |" in PAGE.split("### Learning rates")[1]
+    assert f"| {way} | {' | '.join(of_oracle(at_its_own(way)))} |" in PAGE.split("### Learning rates")[1]
 
 
 def test_what_a_finetune_of_everything_loses_again() -> None:
