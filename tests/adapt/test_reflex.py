@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from worldshift.adapt.contract import Transition
-from worldshift.adapt.reflex import Controller, Reflex, ReflexConfig, action_gradient, precondition
+from worldshift.adapt.reflex import Controller, Reflex, ReflexConfig, action_gradient, precondition, where_due
 
 EPISODE, ACTIONS = 12, 3
 
@@ -180,8 +180,9 @@ def test_two_numbers_an_actuator_find_the_gains(linear_agent, live):
     """k -> 1 / g - 1 and b -> 0 on a plant that the model knows."""
     config = ReflexConfig(sees="action", horizon=1, learning_rate=0.01, ridge=1e-3, every=1, window=20)
     life = live(Reflex(linear_agent(), 1200, config), np.diag(GAINS), steps=1200, noise=0.0)
-    np.testing.assert_allclose(np.asarray(life.states.controller.gain)[-200:].mean(0), 1 / GAINS - 1, atol=0.1)
-    np.testing.assert_allclose(np.asarray(life.states.controller.offset)[-200:].mean(0), 0.0, atol=0.03)
+    late = slice(-800, None)  # Adam's steps do not shrink with the error: the gains go around what they should be
+    np.testing.assert_allclose(np.asarray(life.states.controller.gain)[late].mean(0), 1 / GAINS - 1, atol=0.1)
+    np.testing.assert_allclose(np.asarray(life.states.controller.offset)[late].mean(0), 0.0, atol=0.03)
 
 
 def test_preconditioning_solves_a_linear_plant_in_one_step(linear_agent):
@@ -201,3 +202,15 @@ def test_on_the_way_it_learns_before_the_episode_ends(linear_agent, live):
     life = live(Reflex(linear_agent(), 60, config), np.diag(GAINS), steps=20)
     weights = np.asarray(life.states.controller.weights[-1])
     assert [t for t in range(1, 20) if not np.array_equal(weights[t], weights[t - 1])] == [4, 9, 14, 19]
+
+
+def test_bodies_that_learn_at_different_times_do_not_wait_for_each_other():
+    """Side by side each gets what it gets alone, whether an answer is due for all of them, for some, or for none."""
+    learn = lambda state: {"w": 2 * state["w"], "n": state["n"] + 1}  # noqa: E731
+    states = {"w": jnp.arange(3.0), "n": jnp.arange(3)}
+    for due in ((True, True, True), (True, False, True), (False, False, False)):
+        side_by_side = jax.jit(jax.vmap(lambda d, s: where_due(learn, d, s)))(jnp.array(due), states)
+        alone = [where_due(learn, jnp.array(d), {"w": jnp.array(float(i)), "n": i}) for i, d in enumerate(due)]
+        wanted = [(2 * i, i + 1) if d else (i, i) for i, d in enumerate(due)]
+        assert [(one["w"], one["n"]) for one in alone] == wanted
+        assert list(zip(*(side_by_side[name].tolist() for name in ("w", "n")), strict=True)) == wanted

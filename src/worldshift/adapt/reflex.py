@@ -5,6 +5,7 @@ respect to the *base* action reaches the controller negated; nothing else learns
 Deviation: corrections that would leave the authority limit get no gradient outwards (anti-windup, not in the paper).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -213,13 +214,15 @@ class Reflex(eqx.Module):
     def _learn_on_the_way(self, state: ReflexState, every: int) -> ReflexState:
         """An Adam step on the last window, where it is time for one."""
         window = min(self.config.window, self.episode_steps)
-        begin = jnp.maximum(state.steps - window, 0)
-        stretch = lambda x, length: jax.lax.dynamic_slice_in_dim(x, begin, length)  # noqa: E731
-        latents, bases = stretch(state.latents, window + 1), stretch(state.bases, window)
-        seen = None if state.seen is None else stretch(state.seen, window + 1)
-        learned = self._learn(state, latents, seen, bases, jnp.minimum(state.steps, window))
-        due = (state.steps > 0) & (state.steps % every == 0)
-        return jax.tree.map(lambda n, o: jnp.where(due, n, o), learned, state)
+
+        def learn(state: ReflexState) -> ReflexState:
+            begin = jnp.maximum(state.steps - window, 0)
+            stretch = lambda x, length: jax.lax.dynamic_slice_in_dim(x, begin, length)  # noqa: E731
+            latents, bases = stretch(state.latents, window + 1), stretch(state.bases, window)
+            seen = None if state.seen is None else stretch(state.seen, window + 1)
+            return self._learn(state, latents, seen, bases, jnp.minimum(state.steps, window))
+
+        return where_due(learn, (state.steps > 0) & (state.steps % every == 0), state)
 
     def _learn(
         self,
@@ -248,6 +251,27 @@ class Reflex(eqx.Module):
         learned = (steps >= config.horizon) & finite(*jax.tree.leaves(controller))
         pick = lambda new, old: jax.tree.map(lambda n, o: jnp.where(learned, n, o), new, old)  # noqa: E731
         return state._replace(controller=pick(controller, state.controller), optimiser=pick(optimiser, state.optimiser))
+
+
+def where_due(learn: Callable[[PyTree], PyTree], due: Bool[Array, ""], state: PyTree) -> PyTree:
+    """`learn(state)` if it is due, else the state. Bodies side by side skip it together while it is due for none.
+
+    Under a plain vmap a conditional is a choice between two results, and both would be worked out at every step.
+    """
+
+    @jax.custom_batching.custom_vmap
+    def alone(due: Array, state: PyTree) -> PyTree:
+        return jax.lax.cond(due, learn, lambda state: state, state)
+
+    @alone.def_vmap
+    def _(size: int, batched: PyTree, due: Array, state: PyTree) -> tuple[PyTree, PyTree]:
+        spread = lambda x, own: x if own else jnp.broadcast_to(x, (size, *x.shape))  # noqa: E731
+        due, state = jax.tree.map(spread, (due, state), tuple(batched))
+        chosen = jax.vmap(lambda d, s: jax.tree.map(lambda new, old: jnp.where(d, new, old), learn(s), s))
+        learned = jax.lax.cond(due.any(), chosen, lambda _, state: state, due, state)
+        return learned, jax.tree.map(lambda _: True, learned)
+
+    return alone(due, state)
 
 
 def precondition(

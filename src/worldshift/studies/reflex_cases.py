@@ -38,6 +38,7 @@ from worldshift.studies.levels import Level
 from worldshift.studies.lives import LivesStudy
 from worldshift.studies.magnitude import MagnitudeStudy
 from worldshift.studies.mechanism import MechanismStudy
+from worldshift.studies.paper_table import PaperTableStudy
 from worldshift.studies.point_mass import PointMassStudy
 from worldshift.studies.sweeps import SweepStudy
 
@@ -159,6 +160,16 @@ REFLEX_STUDIES = (
         GAINS,
         faults=tuple(range(FIRST_FAULT + 100, FIRST_FAULT + 105)),
         seeds=(2100,),
+    ),
+    PaperTableStudy(
+        "paper-table",
+        "RWM's tables 2 and 4 and its figure 2 beside ours: 75 episodes under changed gains, 20 draws on each body",
+        (WALKERS[1], "cheetah-run-1", "hopper-hop-2", "cup-catch-1"),
+        ("nominal", "frozen", "paper", "paper, on the way", "fast", "oracle"),
+        Protocol(nominal=1_000, on=15_000, off=4_000, episode_steps=200, offset=0, block=200),
+        GAINS,
+        faults=tuple(range(FIRST_FAULT + 1400, FIRST_FAULT + 1420)),
+        seeds=tuple(range(3400, 3420)),
     ),
     ActionCostStudy(
         "action-cost",
