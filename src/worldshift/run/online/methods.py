@@ -149,9 +149,9 @@ VARIANTS = {
         "the correction is k * a0 + b alone", _paper(ReflexConfig(sees="action", learning_rate=3e-2))
     ),
     "paper, preconditioned": Method("Gauss-Newton directions", _paper(ReflexConfig(ridge=0.1))),
-    "paper, on the way": Method("an Adam step each half second", _paper(ReflexConfig(every=10, learning_rate=1e-4))),
+    "paper, on the way": Method("an Adam step each half second", _paper(ReflexConfig(every=10, learning_rate=3e-4))),
 }
-"""RWM's reflex with one thing changed; learning rates follow the number of steps and were not tuned."""
+"""RWM's reflex with one thing changed; the last one's learning rate was tuned, others follow the number of steps."""
 SPACED = {
     f"{mode}, {space}": Method(f"{METHODS[mode].about}; errors in {SPACES[space]}", _in_space(mode, space), costly=True)
     for mode in ("paper", "fast")
