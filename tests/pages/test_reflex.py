@@ -119,6 +119,13 @@ def test_training_on_instead() -> None:
         f"the changed body, it falls to {hardened['finetune']} within those three minutes, with a kept buffer to "
         f"{hardened['finetune, kept buffer']}."
     ) in PAGE
+    names = ("nominal", "frozen", "finetune", "finetune, kept buffer", "fast")
+    cup, cheetah = ([reward("finetune", m, body, per=200) for m in names] for body in ("cup-catch", "cheetah-run"))
+    assert (
+        f"of {cup[0]} a 200 steps the frozen cup keeps {cup[1]}, after training on {cup[2]}, with a kept buffer "
+        f"{cup[3]}, with the fast reflex {cup[4]}; the cheetah of {cheetah[0]} {cheetah[1]}, {cheetah[2]}, "
+        f"{cheetah[3]} and {cheetah[4]}."
+    ) in PAGE
 
 
 def test_late_commands() -> None:
