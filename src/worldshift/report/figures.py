@@ -32,6 +32,7 @@ LOOKS = {
     "oracle": Look("oracle", "#009E73", (0, (6, 1, 1, 1)), 1.4),
     "frozen": Look("frozen", "#D55E00", (0, (5, 1.5))),
     "paper": Look("reflex, paper mode", "#CC79A7"),
+    "paper, on the way": Look("reflex, paper mode, on the way", "#8E2F6C", (0, (7, 1))),
     "published": Look("reflex, paper mode, published step", "#CC79A7", (0, (2, 1.2)), 1.3),
     "finetune": Look("finetuned", "#E69F00", (0, (3, 1, 1, 1, 1, 1))),
     "finetune, kept buffer": Look("finetuned, kept buffer", "#F0C24B", (0, (5, 1, 1, 1))),

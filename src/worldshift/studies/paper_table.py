@@ -26,7 +26,7 @@ RESAMPLES = 1000
 FELT = 0.01
 """Draws that cost the frozen agent a smaller share of its reward are not in the normalised curves."""
 SMOOTHED = 5
-"""Episodes of a trailing mean, in the figure."""
+"""Episodes of the figure's trailing means."""
 ERROR_UNIT = 1e5
 """Control errors are shown in units of 1e-5, the paper's most likely unit: its figure 2 has 2e-4 to 5e-4."""
 
@@ -119,7 +119,7 @@ class PaperTableStudy(LivesStudy):
         """A line for each body and method, the paper's improvements beside those of its own mode."""
         header = (
             *("body", "method", f"drop / {self.protocol.episode_steps} steps", "recovered", "in the second half"),
-            *("RWM", "control error, 1e-5", "less of it", "RWM", "fallen"),
+            *("RWM: recovered", "control error, 1e-5", "less of it", "RWM: less of it", "fallen"),
         )
         lines = []
         for body, each in evidence.summaries.items():
@@ -172,10 +172,8 @@ class PaperTableStudy(LivesStudy):
             low, high = (courses[m].on[name].mean(1)[felt] for m in ("frozen", "nominal"))
             if name == "error":
                 low, high = high, low
-            return {
-                m: _median(x, trailing((_whole(own, name)[felt] - low[:, None]) / (high - low)[:, None], SMOOTHED))
-                for m, own in courses.items()
-            }
+            return {m: _median(x, (_smooth(own, name)[felt] - low[:, None]) / (high - low)[:, None])
+                    for m, own in courses.items()}  # fmt: skip
 
         return [
             Panel("reward, normalised", curves("reward"), limits=(-0.5, 1.5), on=on),
@@ -189,8 +187,9 @@ def _felt(courses: Mapping[str, Course]) -> np.ndarray:
     return healthy - frozen >= FELT * healthy
 
 
-def _whole(own: Course, name: str) -> Float[np.ndarray, "N K"]:
-    return np.concatenate([own.on[name], own.off[name]], axis=1)
+def _smooth(own: Course, name: str) -> Float[np.ndarray, "N K"]:
+    """Trailing means that do not reach across the fault's end."""
+    return np.concatenate([trailing(phase[name], SMOOTHED) for phase in (own.on, own.off)], axis=1)
 
 
 def _median(x: np.ndarray, values: Float[np.ndarray, "N K"]) -> Curve:
