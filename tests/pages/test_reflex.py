@@ -71,6 +71,17 @@ def lines_of_the_papers_tables() -> list[str]:
 
 def test_the_papers_tables() -> None:
     assert " ".join(lines_of_the_papers_tables()) in PAGE
+    table, way = written("paper-table"), written("paper-table")["walker-walk", "paper, on the way"]
+    assert (
+        f"on the walker {way['recovered'].split()[0]} % of {way['RWM: recovered'].removesuffix(' %')}: what is missing "
+        f"is the first minute, over the second half of the phase it is at {way['in the second half']}."
+    ) in PAGE
+    frozen, healthy = (float(table["walker-walk", m]["control error, 1e-5"]) for m in ("frozen", "nominal"))
+    assert (
+        f"of the frozen agent's {frozen:.0f} (in 1e-5) {healthy:.0f} are the healthy body's own, and an oracle takes "
+        f"{table['walker-walk', 'oracle']['less of it'].split()[0]} % away."
+    ) in PAGE
+    assert f"on the cup, where it is at {table['cup-catch', 'fast']['recovered'].split()[0]} %." in PAGE
 
 
 @pytest.mark.parametrize(

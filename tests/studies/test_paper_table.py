@@ -65,7 +65,8 @@ def test_drops_and_what_is_taken_off_them(written, tmp_path):
 
 
 def test_real_lives_are_read_back(tmp_path):
-    study = dataclasses.replace(STUDY.quick(), methods=("nominal", "frozen", "paper, on the way", "oracle"))
+    short = dataclasses.replace(STUDY.protocol, nominal=200, on=600, off=200)
+    study = dataclasses.replace(STUDY.quick(), methods=("nominal", "frozen", "oracle"), protocol=short)
     evidence = Evidence(study, *read_rows(run_study(study, tmp_path)))
     lines = evidence.summaries["walker-walk"]
     assert lines["frozen"].drop.value > 5 and lines["oracle"].better.value > 0.8
