@@ -16,7 +16,6 @@ from worldshift.report.figures import Curve, by_severity
 from worldshift.report.grid import UNKNOWN, Grid, seconds, share
 from worldshift.report.stats import Estimate
 from worldshift.run.online.metrics import Course, actuation_error, bootstrap, bootstrap_ratio, course, sustained
-from worldshift.run.online.protocol import Body
 from worldshift.run.online.summary import ACTUATION_SMOOTHING_S, plain
 from worldshift.studies.contract import Evidence, Header, Rows, by_method, complete, step_seconds
 from worldshift.studies.lives import LivesStudy, by_body
@@ -44,10 +43,7 @@ class Stretch(NamedTuple):
 class CyclesStudy(LivesStudy):
     """Lives with one fault that comes and goes; every fault has start poses of its own."""
 
-    @property
-    def bodies(self) -> list[Body]:
-        """The first fault with the first seed, and so on."""
-        return [Body(fault, seed) for fault, seed in zip(self.faults, self.seeds, strict=True)]
+    paired: bool = True
 
     def quick(self) -> "CyclesStudy":
         """Two bodies and two cycles of the first agent. Its numbers mean nothing."""

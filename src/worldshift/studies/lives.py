@@ -53,10 +53,14 @@ class LivesStudy(Study):
     seeds: tuple[int, ...] = (0, 1)
     sampled: bool = False
     """Base actions are sampled from the policy, for every method."""
+    paired: bool = False
+    """The first fault has the first seed, and so on: each start poses of its own."""
 
     @property
     def bodies(self) -> list[Body]:
-        """Every fault with every seed."""
+        """Every fault with every seed, or each with its own."""
+        if self.paired:
+            return [Body(fault, seed) for fault, seed in zip(self.faults, self.seeds, strict=True)]
         return [Body(fault, seed) for fault in self.faults for seed in self.seeds]
 
     @property

@@ -17,7 +17,6 @@ from worldshift.report.figures import Curve, Panel, over_body_time
 from worldshift.report.grid import UNKNOWN, Grid, interval, number, share
 from worldshift.report.stats import Estimate
 from worldshift.run.online.metrics import Course, bootstrap, bootstrap_ratio, course, trailing
-from worldshift.run.online.protocol import Body
 from worldshift.run.online.summary import FALLEN, plain
 from worldshift.studies.contract import Evidence, Header, Rows, by_method, complete, step_seconds
 from worldshift.studies.lives import LivesStudy, by_body
@@ -68,10 +67,7 @@ class Line(NamedTuple):
 class PaperTableStudy(LivesStudy):
     """Lives with one change of gains; every draw has start poses and a controller of its own."""
 
-    @property
-    def bodies(self) -> list[Body]:
-        """The first fault with the first seed, and so on."""
-        return [Body(fault, seed) for fault, seed in zip(self.faults, self.seeds, strict=True)]
+    paired: bool = True
 
     def summaries(self, header: Header, rows: Rows) -> dict[str, dict[str, Line]]:
         """By body and method."""
