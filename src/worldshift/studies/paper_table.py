@@ -162,7 +162,7 @@ class PaperTableStudy(LivesStudy):
     def _panels(self, courses: Mapping[str, Course]) -> list[Panel]:
         seconds = courses["frozen"].seconds
         x = seconds * np.arange(1, (self.protocol.on + self.protocol.off) // self.protocol.block + 1)
-        on, felt = ((0.0, self.protocol.on * courses["frozen"].seconds / self.protocol.block),), _felt(courses)
+        on, felt = ((0.0, seconds * self.protocol.on / self.protocol.block),), _felt(courses)
 
         def curves(name: str) -> dict[str, Curve]:
             low, high = (courses[m].on[name].mean(1)[felt] for m in ("frozen", "nominal"))
