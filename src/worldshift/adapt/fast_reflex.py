@@ -106,6 +106,8 @@ WINDOW = 12
 """Agent steps over which the detector forgets; and for which it rests after a detection."""
 MATCHED_WINDOW = 60
 """Agent steps over which the matched fraction forgets."""
+MOST = 10.0
+"""Healthy levels that one step may count for in it: a stumble must not drown the rest."""
 DOUBT = 5.0
 """Excess error (in healthy channels x steps) below which the matched fraction is given the benefit of the doubt."""
 
@@ -168,14 +170,15 @@ class FastReflex(eqx.Module):
         cov = _posterior(cov, design, self.calibration.inflation / weight)
         theta = self._limit(state.theta + cov @ score * weight / self.calibration.inflation)
 
-        usable = transition.valid & finite(theta, cov, jnp.mean(innovation**2))
+        explained = self._explain(state, transition, innovation)
+        usable = transition.valid & finite(theta, cov, explained, jnp.mean(innovation**2))
         new = state._replace(
             theta=theta,
             cov=0.5 * (cov + cov.T),
             evidence=jnp.where(changed, 0.0, evidence),
             information=jnp.where(changed, 0.0, seen),
             since_change=jnp.where(changed, 0, state.since_change + 1),
-            explained=self._explain(state, transition, innovation),
+            explained=explained,
         )
         new = jax.tree.map(lambda n, o: jnp.where(usable, n, o), new, state)
         return new, self._telemetry(new, transition, innovation, usable)
@@ -248,13 +251,19 @@ class FastReflex(eqx.Module):
     def _explain(
         self, state: FastReflexState, transition: Transition, innovation: Float[Array, " S"]
     ) -> Float[Array, " 2"]:
-        """Adds this step to the account of what "nothing is wrong" leaves unexplained, and what the estimate does."""
-        model, whitening = self.calibration.model, self.calibration.whitening
-        unmoved = whitening @ model.innovation(transition.obs, transition.command.action, transition.next_obs)
-        cap = 10 * self.calibration.healthy_level
-        without, with_estimate = (jnp.minimum(jnp.mean(e**2), cap) for e in (unmoved, innovation))
-        step = jnp.stack([without - with_estimate, without - self.calibration.healthy_level])
-        return (1 - 1 / MATCHED_WINDOW) * state.explained + step / self.calibration.healthy_level
+        """Adds this step to the account of what "nothing is wrong" leaves unexplained, and what the estimate does.
+
+        A step counts for at most `MOST` healthy levels, and what is explained of it in proportion: an error of any size
+        may be explained as well as a small one.
+        """
+        model, level = self.calibration.model, self.calibration.healthy_level
+        unmoved = self.calibration.whitening @ model.innovation(
+            transition.obs, transition.command.action, transition.next_obs
+        )
+        without, with_estimate = (jnp.mean(e**2) / level for e in (unmoved, innovation))
+        left = jnp.minimum(with_estimate, jnp.maximum(without, MOST))
+        step = jnp.minimum(1.0, MOST / jnp.maximum(without, 1.0)) * jnp.stack([without - left, without - 1.0])
+        return (1 - 1 / MATCHED_WINDOW) * state.explained + step
 
     def _matched(self, state: FastReflexState) -> Float[Array, ""]:
         """Share of the excess error that the estimated action map explains; 1 while there is no excess."""
