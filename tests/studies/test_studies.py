@@ -21,6 +21,7 @@ from worldshift.studies.agents import ANCHORS, AgentStudy, trainings
 from worldshift.studies.contract import Evidence, by_method
 from worldshift.studies.declared import STUDIES, find_study, load_study
 from worldshift.studies.lives import LivesStudy
+from worldshift.studies.paper_table import PaperTableStudy
 from worldshift.studies.reflex_cases import FIRST_FAULT
 from worldshift.studies.runner import run_study
 from worldshift.studies.sections import drawn
@@ -57,9 +58,9 @@ def test_studies_measure_what_was_promised():
     assert isinstance(fast, LivesStudy) and isinstance(none, LivesStudy)
     assert len(fast.faults) == 20 and len(fast.seeds) == 2 and fast.protocol.on * 0.05 >= 75
     assert len(none.seeds) >= 16 and none.shift is None
-    paper = STUDIES["paper-gains"]
-    assert isinstance(paper, LivesStudy)
-    assert paper.protocol.on == paper.protocol.off == 75 * paper.protocol.episode_steps and len(paper.bodies) == 5
+    paper = STUDIES["paper-table"]
+    assert isinstance(paper, PaperTableStudy)
+    assert paper.protocol.on == 75 * paper.protocol.episode_steps and len(paper.bodies) == 20
     assert not set(paper.faults) & set(fast.faults)
 
 

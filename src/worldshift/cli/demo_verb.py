@@ -60,7 +60,7 @@ class Verb:
         out.print(f"{shipped.task}: fault {self.seed} changes the motors' strengths to {gains} % mid-walk.\n")
         out.print(comparison(found.summaries, demo.protocol.episode_steps).rich())
         out.print(f"[dim]{COMPARISON_LEGEND}[/]")
-        out.print("[dim]paper mode learns once an episode: its own protocol is `worldshift study paper-gains`.[/]\n")
+        out.print("[dim]paper mode learns once an episode: its own protocol is `worldshift study paper-table`.[/]\n")
         return found.files
 
     def _residual(self, agent: str) -> list[Path]:
