@@ -53,8 +53,9 @@ COMMENTARY = {
         "reflex wins back all from the first episodes on, but for the cup: where the ball falls out, errors are beyond "
         "what its account of them can tell apart.",
         _TABLE_2
-        + " Read off figure 2, half of the error is gone after 40 to 45 episodes, and the walker's normalised reward is "
-        "at 0.64 after 5 episodes, 0.8 after 30 and 0.9 after 70, so that the table's 94 % is not a mean over the phase.",
+        + " Read off figure 2, half of the error is gone after 40 to 45 episodes, and the walker's normalised reward "
+        "is at 0.64 after 5 episodes, 0.8 after 30 and 0.9 after 70, so that the table's 94 % is not a mean over the "
+        "phase.",
     ),
     "update-laws": Commentary(
         "How far ahead errors are predicted does not matter. Learning while the episode is under way does, and so does "
