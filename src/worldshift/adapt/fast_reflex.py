@@ -253,16 +253,16 @@ class FastReflex(eqx.Module):
     ) -> Float[Array, " 2"]:
         """Adds this step to the account of what "nothing is wrong" leaves unexplained, and what the estimate does.
 
-        A step counts for at most `MOST` healthy levels, and what is explained of it in proportion: an error of any size
-        may be explained as well as a small one.
+        A step counts for at most `MOST` healthy levels. Of an error beyond that, however large, an estimate that takes
+        more than half away is credited in proportion; less of so much is what a fit to the noise of sensors takes, too.
         """
         model, level = self.calibration.model, self.calibration.healthy_level
         unmoved = self.calibration.whitening @ model.innovation(
             transition.obs, transition.command.action, transition.next_obs
         )
-        without, with_estimate = (jnp.mean(e**2) / level for e in (unmoved, innovation))
-        left = jnp.minimum(with_estimate, jnp.maximum(without, MOST))
-        step = jnp.minimum(1.0, MOST / jnp.maximum(without, 1.0)) * jnp.stack([without - left, without - 1.0])
+        without, left = (jnp.mean(e**2) / level for e in (unmoved, innovation))
+        left = jnp.minimum(left * jnp.minimum(1.0, 2 * MOST / jnp.maximum(without, MOST)), MOST)
+        step = jnp.minimum(without, MOST) - jnp.stack([left, jnp.ones(())])
         return (1 - 1 / MATCHED_WINDOW) * state.explained + step
 
     def _matched(self, state: FastReflexState) -> Float[Array, ""]:
