@@ -216,18 +216,21 @@ def test_the_matched_fraction_of_a_fault_in_the_actuators_is_high(linear_agent, 
     assert np.asarray(life.telemetry.matched)[150:].min() > 0.8
 
 
-def test_of_an_error_of_any_size_a_share_is_explained(linear_agent, exact, live):
-    """A body far from where its model was trained: the fault's error is hundreds of healthy levels, and of twenty
-    levels more no action is the cause. The estimate explains most of it, and is acted on.
+@pytest.mark.parametrize(("levels", "acted_on"), [(20, True), (2000, False)])
+def test_a_huge_error_is_acted_on_if_the_estimate_takes_most_of_it_away(linear_agent, exact, live, levels, acted_on):
+    """A body far from where its model was trained: the fault's error is hundreds of healthy levels, and of `levels`
+    more no action is the cause.
     """
     push = jnp.asarray(3 * np.linalg.qr(np.random.default_rng(1).normal(size=(6, 6)))[0][:3], jnp.float32)
     across = np.linalg.svd(np.asarray(push))[2][-1]
     agent, calibration = linear_agent(push=push), exact(threshold=4.0, push=push)
-    elsewhere = jnp.asarray(np.sqrt(20 * 6) * 0.02 * across)
+    elsewhere = jnp.asarray(np.sqrt(levels * 6) * 0.02 * across)
     far = calibration._replace(model=eqx.tree_at(lambda m: m.wrong, calibration.model, elsewhere))
     life = live(reflex(agent, far, "gain"), onset(np.diag([0.5, 0.5, 0.5]), 300), steps=300, push=push)
-    assert np.asarray(life.telemetry.matched)[150:].min() > 0.8
-    np.testing.assert_allclose(life.action[200:], np.clip(2 * life.base[200:], -2, 2), atol=0.2)
+    matched = np.asarray(life.telemetry.matched)[150:]
+    assert matched.min() > 0.8 if acted_on else matched.max() < 0.1
+    wanted = np.clip(2 * life.base, -2, 2) if acted_on else life.base
+    np.testing.assert_allclose(life.action[200:], wanted[200:], atol=0.2)
 
 
 def test_what_it_doubts_a_cautious_reflex_does_not_act_on(linear_agent, exact):
