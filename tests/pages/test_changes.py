@@ -1,0 +1,164 @@
+"""Numbers in docs/reflex.md on what changes, how far and how fast, are those of the committed rows."""
+
+from typing import Any
+
+from written import found, percent, prose, section
+
+PAGE = prose("docs/reflex.md")
+
+
+def level(study: str, name: str, method: str) -> dict[str, Any]:
+    return found(study)["levels"][name][method]
+
+
+def recovered(study: str, name: str, method: str) -> str:
+    return percent(level(study, name, method)["recovered"]["value"])
+
+
+def kept(study: str, name: str, method: str, digits: int = 0) -> str:
+    """Share of the nominal reward."""
+    return f"{100 * level(study, name, method)['of_nominal']['value']:.{digits}f}"
+
+
+def test_a_turn() -> None:
+    notes = {
+        line.split(": ")[0]: line.split() for line in section("point-mass").splitlines() if "at the end of a" in line
+    }
+    (paper, beside), (layered, other) = (
+        (words[words.index("%") - 1], words[words.index("mm") - 1]) for words in (notes["paper"], notes["layered"])
+    )
+    assert f"*Paper mode* takes {paper} % of the deviation away within a phase" in PAGE
+    assert f"when the turning ends, paths pass {beside} mm on the other side: the after-effect" in PAGE
+    assert f"its network takes {layered} % of the deviation away" in PAGE
+    assert f"When the turning ends, paths pass {other} mm on the other side for one episode." in PAGE
+    turned = [found("point-mass")["methods"]["frozen"][phase]["reward"]["value"] for phase in (1, 3)]
+    alone = found("point-mass")["methods"]["fast"][1]["reward"]["value"]
+    assert (
+        f"at the end of a phase is {percent(alone)} % of the healthy body's, where the frozen agent has "
+        f"{percent(turned[0])} and {percent(turned[1])} %."
+    ) in PAGE
+
+
+def test_how_large() -> None:
+    won = {(p, m): recovered("magnitude", f"gains up to, {p}", m) for p in (0.7, 0.8, 0.9) for m in ("fast", "oracle")}
+    assert (
+        f"it recovers {won[0.7, 'fast']} % where each motor is drawn from up to 0.7 weaker or stronger, "
+        f"{won[0.8, 'fast']} % up to 0.8 and {won[0.9, 'fast']} % up to 0.9, where commands reach twice the policy's "
+        f"range (there an oracle, too, recovers {won[0.9, 'oracle']} %)."
+    ) in PAGE
+    power = section("magnitude").split("to the power of ")[1].split()[0]
+    assert f"grows with the size to the power of {power}; theory says 2." in PAGE
+
+
+def test_how_fast() -> None:
+    speeds = ("the paper's speed", "10 x", "100 x")
+    fast, layered = ([kept("drift", f"gains drift, {at}", m, 1) for at in speeds] for m in ("fast", "layered"))
+    frozen = [kept("drift", f"gains drift, {at}", "frozen") for at in speeds]
+    paper = [kept("drift", f"gains drift, {at}", "paper") for at in speeds[:2]]
+    assert (
+        f"at the speed of RWM's noise the fast reflex keeps {fast[0]} % of the nominal reward (frozen {frozen[0]}, "
+        f"paper mode {paper[0]}), at ten times that speed {fast[1]} % ({frozen[1]} and {paper[1]}), at a hundred times "
+        f"{fast[2]} % (frozen {frozen[2]})."
+    ) in PAGE
+    lost = level("drift", "gains drift, 100 x", "fast")["actuation"]["value"]
+    assert f"(actuation error {lost:.2f})" in PAGE
+    assert f"The layered mode keeps {layered[0]}, {layered[1]} and {layered[2]} %" in PAGE
+
+
+def beyond(name: str, method: str) -> str:
+    return kept("beyond-gains", name, method)
+
+
+def gained(name: str, method: str, *, interval: bool = True) -> str:
+    """Of the nominal reward against the frozen agent, in %."""
+    value, low, high = (
+        100 * level("beyond-gains", name, method)["against_frozen"][x] for x in ("value", "low", "high")
+    )
+    return f"{value:.1f} [{low:.1f}, {high:.1f}]" if interval else f"{value:.1f}"
+
+
+def overall(method: str) -> str:
+    """Mean of all changes."""
+    levels = found("beyond-gains")["levels"].values()
+    return percent(sum(each[method]["of_nominal"]["value"] for each in levels) / len(levels))
+
+
+def test_what_gains_undo() -> None:
+    heavy, dead_zone = ([beyond(at, m) for m in ("frozen", "fast")] for at in ("body mass, x 2.0", "dead zone, 0.4"))
+    assert f"({heavy[0]} % of the nominal reward frozen, {heavy[1]} % with the fast reflex)" in PAGE
+    assert f"dead zones ({dead_zone[0]} to {dead_zone[1]} %)" in PAGE
+    ankle = level("beyond-gains", "motor reversed, right ankle", "fast")["recovered"]
+    knee, hip, ankles, knees = (
+        recovered("beyond-gains", f"motor reversed, {at}", "fast")
+        for at in ("right knee", "right hip", "both ankles", "both knees")
+    )
+    assert (
+        f"a reversed ankle is undone wholly ({percent(ankle['value'])} % [{percent(ankle['low'])}, "
+        f"{percent(ankle['high'])}] recovered), two to {ankles} %, a knee to {knee} %, a hip to {hip} and both "
+        f"knees to {knees} %"
+    ) in PAGE
+
+
+def test_harm_of_the_fast_mode() -> None:
+    one, two, late = (
+        gained(at, "fast") for at in ("motor dead, right ankle", "motor dead, both ankles", "delay, 4 steps")
+    )
+    assert f"A dead ankle ({one} % of nominal against the frozen agent) and two of them ({two} %)" in PAGE
+    assert f"A delay of four steps ({late} %)." in PAGE
+
+
+def test_what_the_layered_mode_adds() -> None:
+    assert (
+        f"it is at {overall('layered')} % of nominal (fast {overall('fast')}, frozen {overall('frozen')})"
+    ) in PAGE  # fmt: skip
+    names = ("legs longer, x 1.3", "gravity, x 1.6", "wind, -40 N", "joint damping, x 32")
+    (legs, frozen_legs), (gravity, light), (wind, calm), (damping, free) = (
+        (beyond(at, "layered"), beyond(at, "frozen")) for at in names
+    )
+    late, at_once = ([beyond(f"delay, {n} steps", m) for n in (1, 2, 3)] for m in ("layered", "frozen"))
+    assert (
+        f"legs longer by 30 % {legs} % (frozen {frozen_legs}), gravity x 1.6 {gravity} ({light}), wind of 40 N {wind} "
+        f"({calm}), damping x 32 {damping} ({free}), delays of one, two and three steps {late[0]}, {late[1]} and "
+        f"{late[2]} ({at_once[0]}, {at_once[1]}, {at_once[2]})"
+    ) in PAGE
+    levels = found("beyond-gains")["levels"]
+    worst = min(levels, key=lambda at: levels[at]["layered"]["against_frozen"]["value"])
+    certain = [at for at in levels if levels[at]["layered"]["against_frozen"]["high"] < -0.0005]
+    assert f"its worst is {gained(worst, 'layered')} %" in PAGE, worst
+    assert set(certain) == {"torque on a knee, 10 N·m"}, {at: gained(at, "layered") for at in certain}
+    assert f"a torque of 10 N·m on a knee, {gained('torque on a knee, 10 N·m', 'layered')} %" in PAGE
+
+
+def test_caution() -> None:
+    levels, cautious = found("beyond-gains")["levels"], "fast, cautious"
+    worst = {m: 100 * min(each[m]["against_frozen"]["value"] for each in levels.values()) for m in ("fast", cautious)}
+    assert f"the worst harm is {worst[cautious]:.1f} instead of {worst['fast']:.1f} %" in PAGE
+    (hip, plain_hip), (ankles, plain_ankles), (zone, plain_zone), (knee, plain_knee), (dead, plain_dead) = (
+        (beyond(at, cautious), beyond(at, "fast"))
+        for at in ("motor reversed, right hip", "motor reversed, both ankles", "dead zone, 0.4",
+                   "motor reversed, right knee", "motor dead, right knee")
+    )  # fmt: skip
+    assert (
+        f"a reversed hip is at {hip} instead of {plain_hip} % of nominal, both ankles at {ankles} instead of "
+        f"{plain_ankles} %; but a dead zone of 0.4 is at {zone} instead of {plain_zone} %, a reversed knee at {knee} "
+        f"instead of {plain_knee}, a dead knee at {dead} instead of {plain_dead}. Over all 90 levels the two are at "
+        f"{overall(cautious)} and {overall('fast')} % of nominal"
+    ) in PAGE
+
+
+def test_what_the_matched_fraction_says() -> None:
+    note = section("beyond-gains").split("Over the ")[1].split()
+    assert f"explains {note[note.index('explains') + 1]} % of the variance" in PAGE
+    assert f"over the {note[0]} changes that cost more than 5 %" in PAGE
+
+
+def test_an_encoder_of_the_faults() -> None:
+    lines = [line.strip("| ").split(" | ") for line in section("beyond-gains").splitlines() if " | 6 x 90 |" in line]
+    keeps = {cells[0]: percent(float(cells[1].split()[0])) for cells in lines}
+    assert (
+        f"it keeps {keeps['rma']} % of the healthy body's reward, as the fast reflex does (frozen {keeps['frozen']}, "
+        f"layered {keeps['layered']})"
+    ) in PAGE
+    assert keeps["rma"] == keeps["fast"]
+    noise = sorted(-float(gained(f"sensor noise, {at}", "rma", interval=False)) for at in (0.1, 0.2, 0.4))
+    assert f"it loses {noise[0]:.0f} to {noise[-1]:.0f} %" in PAGE
