@@ -77,6 +77,12 @@ def gained(name: str, method: str, *, interval: bool = True) -> str:
     return f"{value:.1f} [{low:.1f}, {high:.1f}]" if interval else f"{value:.1f}"
 
 
+def harmed(method: str, share: float) -> list[str]:
+    """Changes under which a method loses more than a share of the nominal reward against the frozen agent."""
+    levels = found("beyond-gains")["levels"]
+    return [at for at, each in levels.items() if each[method]["against_frozen"]["value"] < -share]
+
+
 def overall(method: str) -> str:
     """Mean of all changes."""
     levels = found("beyond-gains")["levels"].values()
@@ -88,23 +94,21 @@ def test_what_gains_undo() -> None:
     assert f"({heavy[0]} % of the nominal reward frozen, {heavy[1]} % with the fast reflex)" in PAGE
     assert f"dead zones ({dead_zone[0]} to {dead_zone[1]} %)" in PAGE
     ankle = level("beyond-gains", "motor reversed, right ankle", "fast")["recovered"]
+    won, low, high = (percent(ankle[x]) for x in ("value", "low", "high"))
     knee, hip, ankles, knees = (
         recovered("beyond-gains", f"motor reversed, {at}", "fast")
         for at in ("right knee", "right hip", "both ankles", "both knees")
     )
     assert (
-        f"a reversed ankle is undone wholly ({percent(ankle['value'])} % [{percent(ankle['low'])}, "
-        f"{percent(ankle['high'])}] recovered), two to {ankles} %, a knee to {knee} %, a hip to {hip} and both "
-        f"knees to {knees} %"
+        f"of what a reversed ankle costs {won} % [{low}, {high}] is recovered, of two {ankles} %, of a knee {knee} %, of "
+        f"a hip {hip} and of both knees {knees} %"
     ) in PAGE
 
 
 def test_harm_of_the_fast_mode() -> None:
-    one, two, late = (
-        gained(at, "fast") for at in ("motor dead, right ankle", "motor dead, both ankles", "delay, 4 steps")
-    )
+    one, two = (gained(f"motor dead, {at}", "fast") for at in ("right ankle", "both ankles"))
     assert f"A dead ankle ({one} % of nominal against the frozen agent) and two of them ({two} %)" in PAGE
-    assert f"A delay of four steps ({late} %)." in PAGE
+    assert set(harmed("fast", 0.02)) == {"motor dead, right ankle", "motor dead, both ankles"}
 
 
 def test_what_the_layered_mode_adds() -> None:
@@ -121,12 +125,16 @@ def test_what_the_layered_mode_adds() -> None:
         f"({calm}), damping x 32 {damping} ({free}), delays of one, two and three steps {late[0]}, {late[1]} and "
         f"{late[2]} ({at_once[0]}, {at_once[1]}, {at_once[2]})"
     ) in PAGE
+
+
+def test_harm_of_the_layered_mode() -> None:
+    stuck, knee, damping = "sticky motors, 0.5", "torque on a knee, 10 N·m", "joint damping, x 2"
+    assert harmed("layered", 0.02) == [stuck]
+    assert f"motors that stick half of the time, {gained(stuck, 'layered')} %" in PAGE
     levels = found("beyond-gains")["levels"]
-    worst = min(levels, key=lambda at: levels[at]["layered"]["against_frozen"]["value"])
-    certain = [at for at in levels if levels[at]["layered"]["against_frozen"]["high"] < -0.0005]
-    assert f"its worst is {gained(worst, 'layered')} %" in PAGE, worst
-    assert set(certain) == {"torque on a knee, 10 N·m"}, {at: gained(at, "layered") for at in certain}
-    assert f"a torque of 10 N·m on a knee, {gained('torque on a knee, 10 N·m', 'layered')} %" in PAGE
+    assert {at for at in levels if levels[at]["layered"]["against_frozen"]["high"] < -0.0005} == {knee, damping}
+    lost = [gained(at, "layered") for at in (knee, damping)]
+    assert f"a torque of 10 N·m on a knee, {lost[0]} %, and doubled damping, {lost[1]} %." in PAGE
 
 
 def test_caution() -> None:

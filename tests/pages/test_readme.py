@@ -53,8 +53,8 @@ def worst(method: str) -> tuple[str, dict[str, float]]:
 @pytest.mark.parametrize(
     ("method", "change", "sentence"),
     [
-        ("layered", "velocities", "of {count} changes {loss:.1f} [{low:.1f}, {high:.1f}] % at worst"),
-        ("fast", "ankle", "the fast one loses {loss:.0f} % on a dead ankle"),
+        ("layered", "sticky", "of {count} changes {loss:.1f} [{low:.1f}, {high:.1f}] % at worst"),
+        ("fast", "both ankles", "the fast one loses {loss:.0f} % where both ankles are dead"),
     ],
 )
 def test_the_greatest_harm(method: str, change: str, sentence: str) -> None:
