@@ -100,8 +100,8 @@ def test_what_gains_undo() -> None:
         for at in ("right knee", "right hip", "both ankles", "both knees")
     )
     assert (
-        f"of what a reversed ankle costs {won} % [{low}, {high}] is recovered, of two {ankles} %, of a knee {knee} %, of "
-        f"a hip {hip} and of both knees {knees} %"
+        f"of what a reversed ankle costs {won} % [{low}, {high}] is recovered, of two {ankles} %, of a knee {knee} "
+        f"%, of a hip {hip} and of both knees {knees} %"
     ) in PAGE
 
 
