@@ -141,17 +141,21 @@ def test_caution() -> None:
     levels, cautious = found("beyond-gains")["levels"], "fast, cautious"
     worst = {m: 100 * min(each[m]["against_frozen"]["value"] for each in levels.values()) for m in ("fast", cautious)}
     assert f"the worst harm is {worst[cautious]:.1f} instead of {worst['fast']:.1f} %" in PAGE
-    (hip, plain_hip), (ankles, plain_ankles), (zone, plain_zone), (knee, plain_knee), (dead, plain_dead) = (
-        (beyond(at, cautious), beyond(at, "fast"))
-        for at in ("motor reversed, right hip", "motor reversed, both ankles", "dead zone, 0.4",
-                   "motor reversed, right knee", "motor dead, right knee")
-    )  # fmt: skip
+    reversed_, others = (
+        [beyond(at, m) for at in names for m in (cautious, "fast")]
+        for names in (
+            ("motor reversed, right hip", "motor reversed, both knees", "motor reversed, both ankles"),
+            ("dead zone, 0.4", "motor reversed, right knee", "motor dead, right knee"),
+        )
+    )
     assert (
-        f"a reversed hip is at {hip} instead of {plain_hip} % of nominal, both ankles at {ankles} instead of "
-        f"{plain_ankles} %; but a dead zone of 0.4 is at {zone} instead of {plain_zone} %, a reversed knee at {knee} "
-        f"instead of {plain_knee}, a dead knee at {dead} instead of {plain_dead}. Over all 90 levels the two are at "
-        f"{overall(cautious)} and {overall('fast')} % of nominal"
+        "a reversed hip is at {} instead of {} % of nominal, both knees at {} instead of {}, both ankles at {} instead "
+        "of {} %; but ".format(*reversed_)
+        + "a dead zone of 0.4 is at {} instead of {} %, a reversed knee at {} instead of {}, a dead knee at {} instead "
+        "of {}.".format(*others)
     ) in PAGE
+    assert overall(cautious) == overall("fast")
+    assert f"Over all 90 levels the two are both at {overall('fast')} % of nominal" in PAGE
 
 
 def test_what_the_matched_fraction_says() -> None:
