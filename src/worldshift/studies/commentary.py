@@ -70,7 +70,7 @@ COMMENTARY = {
     "point-mass": Commentary(
         "A turn mixes two motors. Gains cannot say that, and a reflex that estimates gains alone does harm here. With "
         "a full matrix the second episode is straight again; when the turning ends, the next one bends the other way. "
-        "The layered reflex is not told that motors may mix, and learns it in a few episodes.",
+        "The layered reflex is not told that motors may mix, and learns most of it in a few episodes.",
         "RWM, figure 1C, read off: of a deviation of 45 mm 34 are left at the end of a phase (50 and 36 the other "
         "way). After-effects are -7 and 11 mm.",
     ),
