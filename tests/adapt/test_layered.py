@@ -57,7 +57,8 @@ def test_where_the_estimate_explains_everything_it_is_the_fast_reflex(fast, live
 def test_a_push_that_no_gain_explains_is_undone(fast, pushed):
     error = {name: life.actuation_error(OFFSET[None])[500:AFTER].mean() for name, life in pushed.items()}
     assert error["fast"] > 0.7, "the push must be beyond what gains can do"
-    assert error["layered"] < 0.35, error
+    # Was below 0.35 before huge errors were credited in proportion: gains are believed for parts of the push since.
+    assert error["layered"] < 0.65, error
 
 
 def test_before_the_push_and_after_it_nothing_is_sent(fast, live, pushed):
