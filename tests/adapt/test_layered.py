@@ -54,11 +54,20 @@ def test_where_the_estimate_explains_everything_it_is_the_fast_reflex(fast, live
     np.testing.assert_allclose(layered.action, alone.action, atol=1e-4)
 
 
-def test_a_push_that_no_gain_explains_is_undone(fast, pushed):
-    error = {name: life.actuation_error(OFFSET[None])[500:AFTER].mean() for name, life in pushed.items()}
+def left_of_the_push(pushed):
+    return {name: life.actuation_error(OFFSET[None])[500:AFTER].mean() for name, life in pushed.items()}
+
+
+def test_a_push_that_no_gain_explains_is_halved(pushed):
+    error = left_of_the_push(pushed)
     assert error["fast"] > 0.7, "the push must be beyond what gains can do"
-    # Was below 0.35 before huge errors were credited in proportion: gains are believed for parts of the push since.
     assert error["layered"] < 0.65, error
+
+
+@pytest.mark.xfail(strict=True, reason="since huge errors are credited, gains are believed for parts of the push")
+def test_a_push_that_no_gain_explains_is_undone(pushed):
+    error = left_of_the_push(pushed)
+    assert error["layered"] < 0.35, error
 
 
 def test_before_the_push_and_after_it_nothing_is_sent(fast, live, pushed):

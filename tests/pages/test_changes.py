@@ -31,11 +31,18 @@ def test_a_turn() -> None:
     assert f"when the turning ends, paths pass {beside} mm on the other side: the after-effect" in PAGE
     assert f"its network takes {layered} % of the deviation away" in PAGE
     assert f"When the turning ends, paths pass {other} mm on the other side for one episode." in PAGE
-    turned = [found("point-mass")["methods"]["frozen"][phase]["reward"]["value"] for phase in (1, 3)]
-    alone = found("point-mass")["methods"]["fast"][1]["reward"]["value"]
+    rewards = {
+        method: [percent(phase["reward"]["value"]) for phase in phases]
+        for method, phases in found("point-mass")["methods"].items()
+    }
+    (_, left, _, right, _, again, _), frozen = rewards["layered"], rewards["frozen"]
     assert (
-        f"at the end of a phase is {percent(alone)} % of the healthy body's, where the frozen agent has "
-        f"{percent(turned[0])} and {percent(turned[1])} %."
+        f"at the end of a phase is {rewards['fast'][1]} % of the healthy body's, where the frozen agent has "
+        f"{frozen[1]} and {frozen[3]} %."
+    ) in PAGE
+    assert (
+        f"the healthy body's ({right} %) where the turn is to the right, and {left} and {again} % where it is to the "
+        f"left (frozen {frozen[1]})"
     ) in PAGE
 
 
