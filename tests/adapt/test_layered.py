@@ -54,19 +54,9 @@ def test_where_the_estimate_explains_everything_it_is_the_fast_reflex(fast, live
     np.testing.assert_allclose(layered.action, alone.action, atol=1e-4)
 
 
-def left_of_the_push(pushed):
-    return {name: life.actuation_error(OFFSET[None])[500:AFTER].mean() for name, life in pushed.items()}
-
-
-def test_a_push_that_no_gain_explains_is_halved(pushed):
-    error = left_of_the_push(pushed)
-    assert error["fast"] > 0.7, "the push must be beyond what gains can do"
-    assert error["layered"] < 0.65, error
-
-
-@pytest.mark.xfail(strict=True, reason="since huge errors are credited, gains are believed for parts of the push")
 def test_a_push_that_no_gain_explains_is_undone(pushed):
-    error = left_of_the_push(pushed)
+    error = {name: life.actuation_error(OFFSET[None])[500:AFTER].mean() for name, life in pushed.items()}
+    assert error["fast"] > 0.7, "the push must be beyond what gains can do"
     assert error["layered"] < 0.35, error
 
 
@@ -94,8 +84,9 @@ def test_the_best_correction_of_a_step_cancels_what_disturbed_it(fast):
     disturbance, base, zero = jnp.asarray([0.2, -0.1, 0.3]), jnp.asarray([0.5, 0.1, -0.4]), jnp.zeros(())
     obs, push = jnp.linspace(-1, 1, 6), fast.calibration.model.push
     moved = Transition(obs, Command(base, base), obs + (base + disturbance) @ push, zero < 1, zero, zero > 1)
-    slope, curvature = LayeredReflex(fast)._quadratic(moved)
+    square, slope, curvature = LayeredReflex(fast)._quadratic(moved)
     np.testing.assert_allclose(-np.linalg.solve(curvature, slope), -disturbance, atol=1e-4)
+    np.testing.assert_allclose(square, slope @ np.linalg.solve(curvature, slope), rtol=1e-3)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
@@ -118,18 +109,19 @@ def test_anything_non_finite_leaves_everything_alone(fast, pushed, observe, bad,
     assert np.isfinite(command.action).all() and np.abs(command.action).max() <= 2.0
 
 
-@pytest.mark.parametrize("where", ["body", "noise", "sensor"])
-def test_only_errors_that_actions_reach_are_learned_from(fast, observe, where):
-    """Three of the plant's six directions are pushed by actions; errors of sensors are in all, or in the others."""
-    adapter, zero, push = LayeredReflex(fast), jnp.zeros(()), fast.calibration.model.push
+@pytest.mark.parametrize("cause", ["push", "chance", "noise", "sensor"])
+def test_only_what_takes_an_error_away_is_sent(fast, observe, cause):
+    """Three of the plant's six directions are pushed by actions. A push that is always there is learned and taken away;
+    one of chance cannot be foreseen; errors of sensors are in all six directions, or in the other three.
+    """
+    adapter, zero, push = LayeredReflex(fast), jnp.zeros(()), np.asarray(fast.calibration.model.push)
     rng, state = np.random.default_rng(0), adapter.init(jax.random.key(0))
-    others = np.linalg.svd(np.asarray(push))[2][3:].T
-    for _ in range(150):
-        pushed, noise = 0.1 * rng.normal(size=3) @ np.asarray(push), 0.1 * rng.normal(size=6)
-        error = {"body": 10 * pushed, "noise": noise, "sensor": others @ (0.1 * rng.normal(size=3))}[where]
+    others = np.linalg.svd(push)[2][3:].T
+    for _ in range(300):
+        chance, noise, elsewhere = 0.4 * rng.normal(size=3), 0.1 * rng.normal(size=6), 0.1 * rng.normal(size=3)
+        error = {"push": OFFSET @ push, "chance": chance @ push, "noise": noise, "sensor": others @ elsewhere}[cause]
         action, obs = (jnp.asarray(rng.uniform(-1, 1, n), jnp.float32) for n in (3, 6))
         after = obs + action @ push + jnp.asarray(error, jnp.float32)
         state, _ = observe(state, Transition(obs, Command(action, action), after, zero < 1, zero, zero > 1))
-    assert adapter.openness(state) == (1.0 if where == "body" else 0.0)
-    silent = not np.any(np.asarray(state.controller.weights[-1]))
-    assert silent == (where != "body")
+    assert state.count > 100, "there is something to learn in each"
+    assert adapter.openness(state) == (1.0 if cause == "push" else 0.0)

@@ -3,8 +3,9 @@
 The base target a0 becomes a0 + c(z), with RWM's controller network c (arXiv 2505.15589, eq. 2-4), and the fast reflex
 undoes its estimated gains for that target. Deviations: the tracking error is the calibrated one-step model's instead of
 F's, each remembered step is asked what its error would have been under today's c (so that old steps stay good and many
-Adam steps fit into seconds), and nothing is learned or sent while the fast estimate explains all that happens, or while
-the error lies where no action reaches, as sensors' do.
+Adam steps fit into seconds), nothing is learned while the fast estimate explains all that happens, and nothing is sent
+that has not proven itself on steps before they were learned from: the error may be one of sensors, which no action
+reaches, or one of chance, which no network foresees.
 """
 
 from dataclasses import dataclass
@@ -39,10 +40,10 @@ class LayeredConfig:
     gate: tuple[float, float] = (0.8, 1.2)
     """Excess error left unexplained, in healthy levels, between which the correction is faded in."""
     span: int = 100
-    """Agent steps over which that excess, and its reach, are averaged."""
-    reach: tuple[float, float] = (0.18, 0.23)
-    """Share of the error that lies where actions reach, 0 by chance and 1 if all of it does, between which the
-    correction is faded in: an error elsewhere is one of sensors, and no action takes it away."""
+    """Agent steps over which that excess, and the correction's proof, are averaged."""
+    proof: tuple[float, float] = (0.15, 0.2)
+    """Share of what an action could have taken off the error that the correction did take off, or would have, on steps
+    not learned from yet, between which it is faded in: 0.1 where motors stick by chance, 0.8 and more under a load."""
 
 
 CAP = 4.0
@@ -51,6 +52,8 @@ CEILING = 1.6
 """Of the averaged excess, so that the gate closes within `span` steps when a fault ends."""
 OUTLIER = 10.0
 """Mean squared whitened error beyond which a remembered step is weighed down: a fall must not drown the rest."""
+LEAST_REACH = 0.15
+"""Share of the error, beyond what is there by chance, that is taken to lie where actions reach at the least."""
 LEAST = 20
 """Remembered steps below which nothing is learned."""
 
@@ -73,8 +76,9 @@ class LayeredState(NamedTuple):
     memory: Memory
     count: Int[Array, ""]
     excess: Float[Array, ""]
-    reach: Float[Array, " 3"]
-    """Averages of the squared error, of that where actions reach, and of what would be there by chance."""
+    proof: Float[Array, " 3"]
+    """Averages of the squared error without a correction, of what the best action would have taken off beyond what it
+    takes off any error, and of what the network's would have."""
     key: PRNGKeyArray
 
 
@@ -136,14 +140,15 @@ class LayeredReflex(eqx.Module):
         step = jnp.minimum(telemetry.score / level, CAP) - 1
         excess = jnp.minimum(state.excess + (step - state.excess) / config.span, CEILING)
         latent = self.fast.agent.model.encode(transition.obs)
-        slope, curvature = self._quadratic(transition)
-        reach = state.reach + (self._reach(state, transition) - state.reach) / config.span
         base, target = transition.command.base, transition.command.target
-        row = Memory(latent, jnp.zeros_like(base) if target is None else target - base, slope, curvature)
-        usable, place = transition.valid & finite(*row, excess, reach), state.count % config.window
+        sent = jnp.zeros_like(base) if target is None else target - base
+        square, slope, curvature = self._quadratic(transition)
+        row = Memory(latent, sent, slope, curvature)
+        proof = state.proof + (self._prove(state, row, square) - state.proof) / config.span
+        usable, place = transition.valid & finite(*row, excess, proof), state.count % config.window
         keep = lambda ring, new: ring.at[place].set(jnp.where(usable, new, ring[place]))  # noqa: E731 - no whole copy
         new = state._replace(
-            memory=jax.tree.map(keep, state.memory, row), count=state.count + 1, excess=excess, reach=reach
+            memory=jax.tree.map(keep, state.memory, row), count=state.count + 1, excess=excess, proof=proof
         )
         return _pick(usable, self._learn(new), state._replace(memory=new.memory))._replace(fast=fast), telemetry
 
@@ -157,46 +162,45 @@ class LayeredReflex(eqx.Module):
 
     def doubt(self, state: LayeredState) -> LayeredState:
         """The state of a reflex that no longer trusts what it has learned: the gate is closed, gains are open."""
-        return state._replace(fast=self.fast.doubt(state.fast), excess=jnp.zeros_like(state.excess))
+        nothing = {"excess": jnp.zeros_like(state.excess), "proof": jnp.zeros_like(state.proof)}
+        return state._replace(fast=self.fast.doubt(state.fast), **nothing)
 
     def openness(self, state: LayeredState) -> Float[Array, ""]:
-        """Share of the network's correction that is sent; 0 while the fast estimate explains what happens, and where no
-        action would take the error away.
-        """
-        rise = lambda x, low, high: jnp.clip((x - low) / (high - low), 0.0, 1.0)  # noqa: E731
-        square, reached, by_chance = state.reach
-        share = (reached - by_chance) / jnp.maximum(square - by_chance, 1e-6)
-        return rise(state.excess, *self.config.gate) * rise(share, *self.config.reach)
+        """Share of the network's correction that is sent: 0 while there is nothing to learn, or nothing proven."""
+        square, reached, taken = state.proof
+        share = taken / jnp.maximum(jnp.maximum(reached, LEAST_REACH * square), 1e-6)
+        return self._room(state) * _rise(share, self.config.proof)
+
+    def _room(self, state: LayeredState) -> Float[Array, ""]:
+        """How far there is something to learn: 0 while the fast estimate explains what happens."""
+        return _rise(state.excess, self.config.gate)
 
     def _correction(self, controller: PyTree, latent: Float[Array, "*B Z"]) -> Float[Array, "*B A"]:
         return jnp.clip(controller(latent), -self.config.limit, self.config.limit)
 
-    def _reach(self, state: LayeredState, transition: Transition) -> Float[Array, " 3"]:
-        """Squared error of this step that the fast estimate leaves, the part that the best action would have taken off,
-        and what that would be of as large an error in any direction.
-        """
-        matrix, offset = self.fast.action_map(state.fast.theta)
-        error, pull = self.fast.calibration.against(transition, matrix @ transition.command.action + offset)
-        design = self.fast.calibration.whitening @ pull
-        gram, score = design.T @ design, design.T @ error
-        best = jnp.linalg.solve(gram + jnp.eye(len(gram)), jnp.column_stack([gram, score]))
-        square, cap = jnp.mean(error**2), CAP * self.fast.calibration.healthy_level
-        weight = jnp.minimum(1.0, cap / jnp.maximum(square, 1e-6))
-        shares = jnp.stack([square, score @ best[:, -1] / len(error), square * jnp.trace(best[:, :-1]) / len(error)])
-        return weight * shares
+    def _prove(self, state: LayeredState, row: Memory, square: Float[Array, ""]) -> Float[Array, " 3"]:
+        """What a step that was not learned from adds to the proof."""
+        change = lambda more: 2 * row.slope @ more + more @ row.curvature @ more  # noqa: E731 - of the squared error
+        without = square + change(-row.sent)
+        taken = without - square - change(self._correction(state.controller, row.latent) - row.sent)
+        score = row.slope - row.curvature @ row.sent
+        best = jnp.linalg.solve(row.curvature + jnp.eye(len(score)), jnp.column_stack([row.curvature, score]))
+        channels = len(self.fast.calibration.whitening)
+        return jnp.stack([without, score @ best[:, -1] - without * jnp.trace(best[:, :-1]) / channels, taken])
 
-    def _quadratic(self, transition: Transition) -> tuple[Float[Array, " A"], Float[Array, "A A"]]:
-        """Gradient and curvature, in the effective action, of half the whitened squared error against a0's effect."""
+    def _quadratic(self, transition: Transition) -> tuple[Float[Array, ""], Float[Array, " A"], Float[Array, "A A"]]:
+        """Whitened squared error against a0's effect; gradient and curvature of half of it in the effective action."""
         known = self.fast.calibration
         error, pull = known.against(transition, transition.command.base)
         design = known.whitening @ pull
         weight = jnp.minimum(1.0, OUTLIER / jnp.maximum(jnp.mean(error**2), 1e-6))
-        return weight * (design.T @ error - known.score_bias[:, -1]), weight * design.T @ design
+        slope = design.T @ error - known.score_bias[:, -1]
+        return weight * jnp.sum(error**2), weight * slope, weight * design.T @ design
 
     def _learn(self, state: LayeredState) -> LayeredState:
         """One Adam step where the gate is open; where it is closed the network falls silent and its memory empties."""
         improved = lambda s: self._improved(s)  # noqa: E731 - a module's own method cannot be hashed, which cond wants
-        return state._replace(**jax.lax.cond(self.openness(state) > 0, improved, _forgotten, state)._asdict())
+        return state._replace(**jax.lax.cond(self._room(state) > 0, improved, _forgotten, state)._asdict())
 
     def _improved(self, state: LayeredState) -> Learned:
         config, key = self.config, jax.random.fold_in(state.key, state.count)
@@ -226,6 +230,11 @@ def _silent(controller: Controller) -> Controller:
     """The same features, and no correction."""
     last = lambda c: (c.weights[-1], c.biases[-1])  # noqa: E731
     return eqx.tree_at(last, controller, tuple(jnp.zeros_like(x) for x in last(controller)))
+
+
+def _rise(x: Float[Array, ""], between: tuple[float, float]) -> Float[Array, ""]:
+    low, high = between
+    return jnp.clip((x - low) / (high - low), 0.0, 1.0)
 
 
 def _pick(which: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
