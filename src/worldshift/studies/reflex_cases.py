@@ -43,6 +43,7 @@ from worldshift.studies.point_mass import PointMassStudy
 from worldshift.studies.sweeps import SweepStudy
 
 WALKERS = ("walker-walk-1", "walker-walk-2", "walker-walk-3")
+CHEETAHS, CUPS = ("cheetah-run-1", "cheetah-run-2"), ("cup-catch-1", "cup-catch-2")
 RANDOMISED = "walker-walk-randomised-1"
 """Trained under random gains."""
 COSTLESS, QUADRATIC = "walker-walk-no-cost-2", "walker-walk-quadratic-cost-2"
@@ -112,7 +113,7 @@ REFLEX_STUDIES = (
     AgentStudy(
         "base-agents",
         "20 episodes of each shipped agent, and its training curve beside the official scores",
-        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, "cup-catch-1", "cup-catch-2", "cheetah-run-1", "hopper-hop-2"),
+        (*WALKERS, RANDOMISED, COSTLESS, QUADRATIC, *CUPS, *CHEETAHS, "hopper-hop-2"),
     ),
     PointMassStudy(
         "point-mass",
@@ -126,7 +127,7 @@ REFLEX_STUDIES = (
     LivesStudy(
         "step-gains",
         "each motor's strength changes by up to a half at once: 20 fault draws x 2 seeds on each agent",
-        (*WALKERS, "cheetah-run-1", "cup-catch-1", "cup-catch-2", "hopper-hop-2"),
+        (*WALKERS, *CHEETAHS, *CUPS, "hopper-hop-2"),
         ("nominal", "frozen", "l1", "rma", "fast", "layered", "oracle"),
         Protocol(nominal=500, on=1500, off=600),
         GAINS,
