@@ -44,6 +44,13 @@ def found(study: str) -> Any:
 
 
 @cache
+def against_frozen(method: str) -> dict[str, dict[str, float]]:
+    """What a method wins against the frozen agent under each change of `beyond-gains`, as a share of nominal."""
+    levels = found("beyond-gains")["levels"]
+    return {change: each[method]["against_frozen"] for change, each in levels.items() if method in each}
+
+
+@cache
 def curves(study: str, pair: str, method: str) -> np.ndarray:
     """Returns, (seeds, measurements)."""
     own = [row for row in evidence(study).rows if (row["pair"], row["method"]) == (pair, method)]

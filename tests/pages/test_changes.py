@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from written import found, percent, prose, section
+from written import against_frozen, found, percent, prose, section
 
 PAGE = prose("docs/reflex.md")
 
@@ -78,16 +78,13 @@ def beyond(name: str, method: str) -> str:
 
 def gained(name: str, method: str, *, interval: bool = True) -> str:
     """Of the nominal reward against the frozen agent, in %."""
-    value, low, high = (
-        100 * level("beyond-gains", name, method)["against_frozen"][x] for x in ("value", "low", "high")
-    )
+    value, low, high = (100 * against_frozen(method)[name][x] for x in ("value", "low", "high"))
     return f"{value:.1f} [{low:.1f}, {high:.1f}]" if interval else f"{value:.1f}"
 
 
 def harmed(method: str, share: float) -> list[str]:
     """Changes under which a method loses more than a share of the nominal reward against the frozen agent."""
-    levels = found("beyond-gains")["levels"]
-    return [at for at, each in levels.items() if each[method]["against_frozen"]["value"] < -share]
+    return [change for change, won in against_frozen(method).items() if won["value"] < -share]
 
 
 def overall(method: str) -> str:
@@ -138,15 +135,14 @@ def test_harm_of_the_layered_mode() -> None:
     stuck, knee, damping = "sticky motors, 0.5", "torque on a knee, 10 N·m", "joint damping, x 2"
     assert harmed("layered", 0.02) == [stuck]
     assert f"motors that stick half of the time, {gained(stuck, 'layered')} %" in PAGE
-    levels = found("beyond-gains")["levels"]
-    assert {at for at in levels if levels[at]["layered"]["against_frozen"]["high"] < -0.0005} == {knee, damping}
+    assert {change for change, won in against_frozen("layered").items() if won["high"] < -0.0005} == {knee, damping}
     lost = [gained(at, "layered") for at in (knee, damping)]
     assert f"a torque of 10 N·m on a knee, {lost[0]} %, and doubled damping, {lost[1]} %." in PAGE
 
 
 def test_caution() -> None:
-    levels, cautious = found("beyond-gains")["levels"], "fast, cautious"
-    worst = {m: 100 * min(each[m]["against_frozen"]["value"] for each in levels.values()) for m in ("fast", cautious)}
+    cautious = "fast, cautious"
+    worst = {m: 100 * min(won["value"] for won in against_frozen(m).values()) for m in ("fast", cautious)}
     assert f"the worst harm is {worst[cautious]:.1f} instead of {worst['fast']:.1f} %" in PAGE
     reversed_, others = (
         [beyond(at, m) for at in names for m in (cautious, "fast")]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from written import PAIRS, at_its_own, at_ours, found, of_oracle, percent, prose
+from written import PAIRS, against_frozen, at_its_own, at_ours, found, of_oracle, percent, prose
 
 PAGE = prose("README.md")
 REVERSED, REACHER, CUP, FINGER = PAIRS
@@ -42,14 +42,6 @@ def test_offline_from_images() -> None:
     ) in PAGE
 
 
-def worst(method: str) -> tuple[str, dict[str, float]]:
-    """The change under which a method loses most against the frozen agent, and what it gains there."""
-    levels = found("beyond-gains")["levels"]
-    own = {name: each[method]["against_frozen"] for name, each in levels.items() if method in each}
-    at = min(own, key=lambda name: own[name]["value"])
-    return at, own[at]
-
-
 @pytest.mark.parametrize(
     ("method", "change", "sentence"),
     [
@@ -58,11 +50,11 @@ def worst(method: str) -> tuple[str, dict[str, float]]:
     ],
 )
 def test_the_greatest_harm(method: str, change: str, sentence: str) -> None:
-    at, gain = worst(method)
-    assert change in at
-    loss, low, high = (-100 * gain[key] for key in ("value", "high", "low"))
-    count = len(found("beyond-gains")["levels"])
-    assert sentence.format(count=count, loss=loss, low=low, high=high) in PAGE
+    won = against_frozen(method)
+    worst = min(won, key=lambda each: won[each]["value"])
+    assert change in worst
+    loss, low, high = (-100 * won[worst][key] for key in ("value", "high", "low"))
+    assert sentence.format(count=len(won), loss=loss, low=low, high=high) in PAGE
 
 
 def test_pixels_of_the_other_two() -> None:
