@@ -8,7 +8,7 @@ import pytest
 
 from worldshift.adapt.contract import Command, OnlineAdapter, Transition
 from worldshift.adapt.fast_reflex import FastReflex
-from worldshift.adapt.layered import LayeredConfig, LayeredReflex
+from worldshift.adapt.layered import BENEATH, LayeredConfig, LayeredReflex
 
 EYE, GAINS = np.eye(3), np.diag([0.6, 1.3, 0.8])
 OFFSET = np.array([0.4, -0.4, 0.3])
@@ -18,7 +18,7 @@ BEFORE, AFTER = 50, 650  # the steps at which the fault begins and ends
 
 @pytest.fixture(scope="module")
 def fast(linear_agent, exact) -> FastReflex:
-    return FastReflex(linear_agent(), exact(threshold=4.0))
+    return FastReflex(linear_agent(), exact(threshold=4.0), BENEATH)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def test_a_push_that_no_gain_explains_is_undone(pushed):
 def test_before_the_push_and_after_it_nothing_is_sent(fast, live, pushed):
     """The gate closes within the time over which it averages, and what was learned is dropped."""
     life, adapter = pushed["layered"], LayeredReflex(fast)
-    np.testing.assert_array_equal(life.target[:BEFORE], life.base[:BEFORE])
+    np.testing.assert_allclose(life.target[:BEFORE], life.base[:BEFORE], atol=1e-5)
     alone = live(fast, EYE, steps=BEFORE, along=life)
     np.testing.assert_allclose(life.action[:BEFORE], alone.action, atol=1e-4)
     assert (openness(adapter, life)[AFTER + 150 :] == 0.0).all()
-    np.testing.assert_array_equal(life.target[AFTER + 150 :], life.base[AFTER + 150 :])
+    np.testing.assert_allclose(life.target[AFTER + 150 :], life.base[AFTER + 150 :], atol=1e-5)
     assert life.last.count == 0
     np.testing.assert_array_equal(life.last.controller.weights[-1], 0.0)
 
@@ -123,5 +123,5 @@ def test_only_what_takes_an_error_away_is_sent(fast, observe, cause):
         action, obs = (jnp.asarray(rng.uniform(-1, 1, n), jnp.float32) for n in (3, 6))
         after = obs + action @ push + jnp.asarray(error, jnp.float32)
         state, _ = observe(state, Transition(obs, Command(action, action), after, zero < 1, zero, zero > 1))
-    assert state.count > 100, "there is something to learn in each"
+    assert (state.count > 100) == (cause in ("push", "chance")), "of the others nothing is learned"
     assert adapter.openness(state) == (1.0 if cause == "push" else 0.0)

@@ -23,9 +23,9 @@ class DelayConfig:
 
     longest: int = 5
     """Agent steps."""
-    span: int = 20
+    span: int = 10
     """Agent steps over which the errors under each lag are averaged."""
-    margin: float = 0.5
+    margin: float = 0.3
     """By how much lower another lag must bring the log of the squared error to be believed."""
     enough: float = 5.0
     """Healthy levels that it may leave at most, unless it is 0: under noise of sensors some lag always seems a little

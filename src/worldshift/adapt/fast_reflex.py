@@ -58,6 +58,9 @@ class FastReflexConfig:
     caution: float = 0.0
     """What is estimated is acted on less, the more doubt there is about it: not at all below so many of its standard
     deviations, which count the error that is left unexplained, too. 0: acted on as it is."""
+    credit: float = 0.5
+    """Of an error far beyond a healthy body's, the share that an estimate may leave and still be credited for the rest.
+    A fit to noise, or to a push, takes a part of it away, too."""
     gate: tuple[float, float] = (0.1, 0.3)
     """The correction is faded out between these matched fractions: an error that no action explains is not acted on."""
 
@@ -108,8 +111,6 @@ MATCHED_WINDOW = 60
 """Agent steps over which the matched fraction forgets."""
 MOST = 10.0
 """Healthy levels that one step may count for in it: a stumble must not drown the rest."""
-LEFT = 0.1
-"""Of an error beyond that, the share that an estimate may leave and be credited."""
 DOUBT = 5.0
 """Excess error (in healthy channels x steps) below which the matched fraction is given the benefit of the doubt."""
 
@@ -255,15 +256,15 @@ class FastReflex(eqx.Module):
     ) -> Float[Array, " 2"]:
         """Adds this step to the account of what "nothing is wrong" leaves unexplained, and what the estimate does.
 
-        A step counts for at most `MOST` healthy levels. Of an error beyond that, however large, an estimate is credited
-        that takes nearly all away; a part of so much is what a fit to noise, or to a push, takes, too.
+        A step counts for at most `MOST` healthy levels. Of an error beyond that, however large, an estimate that leaves
+        less than `credit` of it is credited in proportion.
         """
         model, level = self.calibration.model, self.calibration.healthy_level
         unmoved = self.calibration.whitening @ model.innovation(
             transition.obs, transition.command.action, transition.next_obs
         )
         without, left = (jnp.mean(e**2) / level for e in (unmoved, innovation))
-        left = jnp.minimum(left * jnp.minimum(1.0, MOST / (LEFT * jnp.maximum(without, MOST))), MOST)
+        left = jnp.minimum(left * jnp.minimum(1.0, MOST / (self.config.credit * jnp.maximum(without, MOST))), MOST)
         step = jnp.minimum(without, MOST) - jnp.stack([left, jnp.ones(())])
         return (1 - 1 / MATCHED_WINDOW) * state.explained + step
 

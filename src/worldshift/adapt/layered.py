@@ -3,9 +3,9 @@
 The base target a0 becomes a0 + c(z), with RWM's controller network c (arXiv 2505.15589, eq. 2-4), and the fast reflex
 undoes its estimated gains for that target. Deviations: the tracking error is the calibrated one-step model's instead of
 F's, each remembered step is asked what its error would have been under today's c (so that old steps stay good and many
-Adam steps fit into seconds), nothing is learned while the fast estimate explains all that happens, and nothing is sent
-that has not proven itself on steps before they were learned from: the error may be one of sensors, which no action
-reaches, or one of chance, which no network foresees.
+Adam steps fit into seconds), nothing is learned while the fast estimate explains all that happens, or while the error
+lies where no action reaches, as sensors' do, and nothing is sent that has not proven itself on steps before they were
+learned from: an error of chance no network foresees.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from worldshift.adapt.contract import Command, Telemetry, Transition, finite
-from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexState
+from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig, FastReflexState
 from worldshift.adapt.reflex import Controller, ReflexConfig
 
 
@@ -40,20 +40,23 @@ class LayeredConfig:
     gate: tuple[float, float] = (0.8, 1.2)
     """Excess error left unexplained, in healthy levels, between which the correction is faded in."""
     span: int = 100
-    """Agent steps over which that excess, and the correction's proof, are averaged."""
+    """Agent steps over which that excess, its reach and the correction's proof are averaged."""
+    reach: tuple[float, float] = (0.18, 0.23)
+    """Share of the error that lies where actions reach, 0 by chance and 1 if all of it does, between which the
+    correction is faded in: an error elsewhere is one of sensors, and no action takes it away."""
     proof: tuple[float, float] = (0.15, 0.2)
-    """Share of what an action could have taken off the error that the correction did take off, or would have, on steps
-    not learned from yet, between which it is faded in: 0.1 where motors stick by chance, 0.8 and more under a load."""
+    """Of what lies there, the share that the correction took off steps not learned from yet, or would have, between
+    which it is faded in: 0.1 where motors stick by chance, 0.8 and more under a load."""
 
 
+BENEATH = FastReflexConfig(credit=0.1)
+"""Of the fast reflex beneath the network: gains that take half of a push away would stand in its way."""
 CAP = 4.0
 """Healthy levels that one step may count for: a stumble alone must not open the gate."""
 CEILING = 1.6
 """Of the averaged excess, so that the gate closes within `span` steps when a fault ends."""
 OUTLIER = 10.0
 """Mean squared whitened error beyond which a remembered step is weighed down: a fall must not drown the rest."""
-LEAST_REACH = 0.15
-"""Share of the error, beyond what is there by chance, that is taken to lie where actions reach at the least."""
 LEAST = 20
 """Remembered steps below which nothing is learned."""
 
@@ -76,9 +79,10 @@ class LayeredState(NamedTuple):
     memory: Memory
     count: Int[Array, ""]
     excess: Float[Array, ""]
-    proof: Float[Array, " 3"]
-    """Averages of the squared error without a correction, of what the best action would have taken off beyond what it
-    takes off any error, and of what the network's would have."""
+    reach: Float[Array, " 3"]
+    """Averages of the squared error, of that where actions reach, and of what would be there by chance."""
+    proof: Float[Array, " 2"]
+    """Averages of the squared error without a correction, and of what the network's takes off it."""
     key: PRNGKeyArray
 
 
@@ -122,6 +126,7 @@ class LayeredReflex(eqx.Module):
             jnp.zeros((), jnp.int32),
             jnp.zeros(()),
             jnp.zeros(3),
+            jnp.zeros(2),
             key,
         )
 
@@ -144,11 +149,16 @@ class LayeredReflex(eqx.Module):
         sent = jnp.zeros_like(base) if target is None else target - base
         square, slope, curvature = self._quadratic(transition)
         row = Memory(latent, sent, slope, curvature)
+        reach = state.reach + (self._reach(state, transition) - state.reach) / config.span
         proof = state.proof + (self._prove(state, row, square) - state.proof) / config.span
-        usable, place = transition.valid & finite(*row, excess, proof), state.count % config.window
+        usable, place = transition.valid & finite(*row, excess, reach, proof), state.count % config.window
         keep = lambda ring, new: ring.at[place].set(jnp.where(usable, new, ring[place]))  # noqa: E731 - no whole copy
         new = state._replace(
-            memory=jax.tree.map(keep, state.memory, row), count=state.count + 1, excess=excess, proof=proof
+            memory=jax.tree.map(keep, state.memory, row),
+            count=state.count + 1,
+            excess=excess,
+            reach=reach,
+            proof=proof,
         )
         return _pick(usable, self._learn(new), state._replace(memory=new.memory))._replace(fast=fast), telemetry
 
@@ -167,26 +177,42 @@ class LayeredReflex(eqx.Module):
 
     def openness(self, state: LayeredState) -> Float[Array, ""]:
         """Share of the network's correction that is sent: 0 while there is nothing to learn, or nothing proven."""
-        square, reached, taken = state.proof
-        share = taken / jnp.maximum(jnp.maximum(reached, LEAST_REACH * square), 1e-6)
-        return self._room(state) * _rise(share, self.config.proof)
+        square, reached, by_chance = state.reach
+        within = (reached - by_chance) / jnp.maximum(square, 1e-6)
+        without, taken = state.proof
+        proven = taken / jnp.maximum(within * without, 1e-6)
+        return self._room(state) * _rise(proven, self.config.proof)
 
     def _room(self, state: LayeredState) -> Float[Array, ""]:
-        """How far there is something to learn: 0 while the fast estimate explains what happens."""
-        return _rise(state.excess, self.config.gate)
+        """How far there is something to learn: 0 while the fast estimate explains what happens, and where no action
+        would take the error away.
+        """
+        square, reached, by_chance = state.reach
+        share = (reached - by_chance) / jnp.maximum(square - by_chance, 1e-6)
+        return _rise(state.excess, self.config.gate) * _rise(share, self.config.reach)
 
     def _correction(self, controller: PyTree, latent: Float[Array, "*B Z"]) -> Float[Array, "*B A"]:
         return jnp.clip(controller(latent), -self.config.limit, self.config.limit)
 
-    def _prove(self, state: LayeredState, row: Memory, square: Float[Array, ""]) -> Float[Array, " 3"]:
-        """What a step that was not learned from adds to the proof."""
+    def _reach(self, state: LayeredState, transition: Transition) -> Float[Array, " 3"]:
+        """Squared error of this step that the fast estimate leaves, the part that the best action would have taken off,
+        and what that would be of as large an error in any direction.
+        """
+        matrix, offset = self.fast.action_map(state.fast.theta)
+        error, pull = self.fast.calibration.against(transition, matrix @ transition.command.action + offset)
+        design = self.fast.calibration.whitening @ pull
+        gram, score = design.T @ design, design.T @ error
+        best = jnp.linalg.solve(gram + jnp.eye(len(gram)), jnp.column_stack([gram, score]))
+        square, cap = jnp.mean(error**2), CAP * self.fast.calibration.healthy_level
+        weight = jnp.minimum(1.0, cap / jnp.maximum(square, 1e-6))
+        shares = jnp.stack([square, score @ best[:, -1] / len(error), square * jnp.trace(best[:, :-1]) / len(error)])
+        return weight * shares
+
+    def _prove(self, state: LayeredState, row: Memory, square: Float[Array, ""]) -> Float[Array, " 2"]:
+        """Squared error of a step without a correction, and what today's, which has not seen the step, takes off it."""
         change = lambda more: 2 * row.slope @ more + more @ row.curvature @ more  # noqa: E731 - of the squared error
-        without = square + change(-row.sent)
-        taken = without - square - change(self._correction(state.controller, row.latent) - row.sent)
-        score = row.slope - row.curvature @ row.sent
-        best = jnp.linalg.solve(row.curvature + jnp.eye(len(score)), jnp.column_stack([row.curvature, score]))
-        channels = len(self.fast.calibration.whitening)
-        return jnp.stack([without, score @ best[:, -1] - without * jnp.trace(best[:, :-1]) / channels, taken])
+        without, left = change(-row.sent), change(self._correction(state.controller, row.latent) - row.sent)
+        return jnp.stack([square + without, without - left])
 
     def _quadratic(self, transition: Transition) -> tuple[Float[Array, ""], Float[Array, " A"], Float[Array, "A A"]]:
         """Whitened squared error against a0's effect; gradient and curvature of half of it in the effective action."""

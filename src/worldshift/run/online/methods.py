@@ -16,7 +16,7 @@ from worldshift.adapt.delay import DelayCompensated
 from worldshift.adapt.fast_reflex import FastReflex, FastReflexConfig
 from worldshift.adapt.finetune import Finetune, FinetuneConfig
 from worldshift.adapt.l1 import L1Adaptive
-from worldshift.adapt.layered import LayeredReflex
+from worldshift.adapt.layered import BENEATH, LayeredReflex
 from worldshift.adapt.reflex import PUBLISHED, Reflex, ReflexConfig
 from worldshift.agents.agent import Agent, Memory, Observations
 from worldshift.agents.mppi import PlannerConfig
@@ -115,7 +115,7 @@ METHODS = {
     ),
     "layered": Method(
         "the fast reflex, a slow network for what gains do not explain, and a predictor for late commands",
-        lambda given: DelayCompensated(LayeredReflex(FastReflex(given.agent, given.shipped.calibrated()))),
+        lambda given: DelayCompensated(LayeredReflex(FastReflex(given.agent, given.shipped.calibrated(), BENEATH))),
     ),
     "l1": Method(
         "L1 adaptive control: a disturbance at the actuators, estimated, filtered and taken off",
