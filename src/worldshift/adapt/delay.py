@@ -25,8 +25,8 @@ class DelayConfig:
     """Agent steps."""
     span: int = 10
     """Agent steps over which the errors under each lag are averaged."""
-    margin: float = 0.3
-    """By how much lower another lag must bring the log of the squared error to be believed."""
+    margin: float = 0.5
+    """By how much lower another lag must bring the log of the squared error to be believed, unless it is 0."""
     enough: float = 5.0
     """Healthy levels that it may leave at most, unless it is 0: under noise of sensors some lag always seems a little
     better."""
@@ -98,9 +98,9 @@ class DelayCompensated(eqx.Module):
         cost = state.cost + (self._costs(state, transition) - state.cost) / self.config.span
         each = jnp.min(cost, 0)
         best = jnp.argmin(each)
-        better = each[best] < cost[0, state.lag] - self.config.margin
+        late = (each[best] < each[state.lag] - self.config.margin) & (each[best] < jnp.log(self.config.enough))
         usable = transition.valid & finite(cost)
-        moved = usable & (best != state.lag) & better & ((best == 0) | (each[best] < jnp.log(self.config.enough)))
+        moved = usable & (best != state.lag) & jnp.where(best == 0, each[best] < cost[0, state.lag], late)
         inner = jax.tree.map(lambda new, old: jnp.where(moved, new, old), self.inner.doubt(inner), inner)
         lag = jnp.where(moved, best, state.lag).astype(jnp.int32)
         return state._replace(inner=inner, cost=jnp.where(usable, cost, state.cost), lag=lag), telemetry
