@@ -41,8 +41,8 @@ def test_a_turn() -> None:
         f"{frozen[1]} and {frozen[3]} %."
     ) in PAGE
     assert (
-        f"the healthy body's ({right} %) where the turn is to the right, and {left} and {again} % where it is to the "
-        f"left (frozen {frozen[1]})"
+        f"the healthy body's in every turn: {right} % where it is to the right (frozen {frozen[3]}), {left} and "
+        f"{again} % where it is to the left (frozen {frozen[1]})."
     ) in PAGE
 
 
@@ -133,11 +133,14 @@ def test_what_the_layered_mode_adds() -> None:
 
 def test_harm_of_the_layered_mode() -> None:
     stuck, knee, damping = "sticky motors, 0.5", "torque on a knee, 10 N·m", "joint damping, x 2"
-    assert harmed("layered", 0.02) == [stuck]
-    assert f"motors that stick half of the time, {gained(stuck, 'layered')} %" in PAGE
-    assert {change for change, won in against_frozen("layered").items() if won["high"] < -0.0005} == {knee, damping}
-    lost = [gained(at, "layered") for at in (knee, damping)]
-    assert f"a torque of 10 N·m on a knee, {lost[0]} %, and doubled damping, {lost[1]} %." in PAGE
+    height = "channels read 0, height"
+    assert harmed("layered", 0.02) == []
+    assert f"where motors stick half of the time, {gained(stuck, 'layered')} %" in PAGE
+    sure = {change for change, won in against_frozen("layered").items() if won["high"] < -0.0005}
+    assert sure == {height, knee, damping}
+    lost = [gained(at, "layered") for at in (height, knee, damping)]
+    assert f"a lost height, {lost[0]} %, where the frozen agent has {beyond(height, 'frozen')} % of the nominal" in PAGE
+    assert f"a torque of 10 N·m on a knee, {lost[1]} %, and doubled damping, {lost[2]} %." in PAGE
 
 
 def test_caution() -> None:
