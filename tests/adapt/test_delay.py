@@ -108,6 +108,22 @@ def test_noise_of_sensors_is_not_taken_for_a_delay(fast, delayed):
     assert (believed == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("healthy", "before", "after"),
+    [((0.6, 0.4), 0, 0), ((0.9, 0.1), 0, 1), ((0.5, 0.4), 1, 1), ((0.4, 0.5), 1, 0)],
+    ids=["no better than none", "late", "still late", "no longer"],
+)
+def test_a_lag_must_explain_more_than_none_with_the_actuators_that_suit_it(fast, healthy, before, after):
+    """As where motors stick by chance: under the estimated ones no lag explains anything, and that is no delay."""
+    adapter, zero = DelayCompensated(fast), jnp.zeros(())
+    state = adapter.init(jax.random.key(0))
+    none, obs = jax.tree.map(lambda ring: ring[0], state.commands), jnp.linspace(-1, 1, 6)
+    cost = jnp.full_like(state.cost, 1.5).at[1, :2].set(jnp.asarray(healthy))
+    state = state._replace(cost=cost, lag=jnp.asarray(before, jnp.int32))
+    state, _ = observe(adapter, state, Transition(obs, none, obs, zero < 1, zero, zero > 1))
+    assert state.lag == after
+
+
 def test_no_longer_lag_is_believed_than_is_thought_of(fast, delayed):
     _, believed, _ = delayed(DelayCompensated(fast, DelayConfig(longest=2)), 4)
     assert believed.max() <= 2
