@@ -217,7 +217,7 @@ def test_the_matched_fraction_of_a_fault_in_the_actuators_is_high(linear_agent, 
 
 
 @pytest.mark.parametrize(("levels", "acted_on"), [(20, True), (2000, False)])
-def test_a_huge_error_is_acted_on_if_the_estimate_takes_it_away(linear_agent, exact, live, levels, acted_on):
+def test_a_huge_error_is_acted_on_if_the_estimate_takes_most_of_it_away(linear_agent, exact, live, levels, acted_on):
     """A body far from where its model was trained: the fault's error is hundreds of healthy levels, and of `levels`
     more no action is the cause.
     """

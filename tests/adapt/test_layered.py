@@ -63,7 +63,10 @@ def test_a_push_that_no_gain_explains_is_undone(pushed):
 def test_before_the_push_and_after_it_nothing_is_sent(fast, live, pushed):
     """The gate closes within the time over which it averages, and what was learned is dropped."""
     life, adapter = pushed["layered"], LayeredReflex(fast)
-    np.testing.assert_allclose(life.target[:BEFORE], life.base[:BEFORE], atol=1e-5)
+    command, _ = jax.vmap(adapter.act, (0, None, None))(life.states, jnp.linspace(-1, 1, 6), jax.random.key(0))
+    idle = np.r_[0 : BEFORE - 1, AFTER + 150 : len(life.target)]
+    np.testing.assert_array_equal(command.target[idle], command.base[idle])
+    np.testing.assert_allclose(life.target[:BEFORE], life.base[:BEFORE], atol=1e-5)  # compiled: other roundings
     alone = live(fast, EYE, steps=BEFORE, along=life)
     np.testing.assert_allclose(life.action[:BEFORE], alone.action, atol=1e-4)
     assert (openness(adapter, life)[AFTER + 150 :] == 0.0).all()
@@ -125,3 +128,5 @@ def test_only_what_takes_an_error_away_is_sent(fast, observe, cause):
         state, _ = observe(state, Transition(obs, Command(action, action), after, zero < 1, zero, zero > 1))
     assert (state.count > 100) == (cause in ("push", "chance")), "of the others nothing is learned"
     assert adapter.openness(state) == (1.0 if cause == "push" else 0.0)
+    silent = not np.any(np.asarray(state.controller.weights[-1]))
+    assert silent == (cause in ("noise", "sensor"))

@@ -274,8 +274,7 @@ class FastReflex(eqx.Module):
         return jnp.clip((explained + DOUBT) / jnp.maximum(excess + DOUBT, DOUBT), 0.0, 1.0)
 
     def _gate(self, state: FastReflexState) -> Float[Array, ""]:
-        low, high = self.config.gate
-        return jnp.clip((self._matched(state) - low) / (high - low), 0.0, 1.0)
+        return faded_in(self._matched(state), self.config.gate)
 
     def _believed(self, state: FastReflexState) -> Float[Array, " P"]:
         """The estimate, each number of it shrunk towards nothing-is-wrong as far as its own doubt reaches."""
@@ -303,6 +302,12 @@ class FastReflex(eqx.Module):
             correction=correction_share(command),
             guarded=~finite(transition.obs, transition.next_obs),
         )
+
+
+def faded_in(x: Float[Array, ""], between: tuple[float, float]) -> Float[Array, ""]:
+    """0 below the first bound, 1 above the second, and linear between them."""
+    low, high = between
+    return jnp.clip((x - low) / (high - low), 0.0, 1.0)
 
 
 def detection_level(evidence: Float[Array, " P"], information: Float[Array, "P P"]) -> Float[Array, ""]:

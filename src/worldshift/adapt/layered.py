@@ -18,7 +18,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from worldshift.adapt.contract import Command, Telemetry, Transition, finite
-from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig, FastReflexState
+from worldshift.adapt.fast_reflex import Calibration, FastReflex, FastReflexConfig, FastReflexState, faded_in
 from worldshift.adapt.reflex import Controller, ReflexConfig
 
 
@@ -181,7 +181,7 @@ class LayeredReflex(eqx.Module):
         within = (reached - by_chance) / jnp.maximum(square, 1e-6)
         without, taken = state.proof
         proven = taken / jnp.maximum(within * without, 1e-6)
-        return self._room(state) * _rise(proven, self.config.proof)
+        return self._room(state) * faded_in(proven, self.config.proof)
 
     def _room(self, state: LayeredState) -> Float[Array, ""]:
         """How far there is something to learn: 0 while the fast estimate explains what happens, and where no action
@@ -189,7 +189,7 @@ class LayeredReflex(eqx.Module):
         """
         square, reached, by_chance = state.reach
         share = (reached - by_chance) / jnp.maximum(square - by_chance, 1e-6)
-        return _rise(state.excess, self.config.gate) * _rise(share, self.config.reach)
+        return faded_in(state.excess, self.config.gate) * faded_in(share, self.config.reach)
 
     def _correction(self, controller: PyTree, latent: Float[Array, "*B Z"]) -> Float[Array, "*B A"]:
         return jnp.clip(controller(latent), -self.config.limit, self.config.limit)
@@ -256,11 +256,6 @@ def _silent(controller: Controller) -> Controller:
     """The same features, and no correction."""
     last = lambda c: (c.weights[-1], c.biases[-1])  # noqa: E731
     return eqx.tree_at(last, controller, tuple(jnp.zeros_like(x) for x in last(controller)))
-
-
-def _rise(x: Float[Array, ""], between: tuple[float, float]) -> Float[Array, ""]:
-    low, high = between
-    return jnp.clip((x - low) / (high - low), 0.0, 1.0)
 
 
 def _pick(which: Bool[Array, ""], yes: PyTree, no: PyTree) -> PyTree:
