@@ -66,11 +66,11 @@ def test_before_the_push_and_after_it_nothing_is_sent(fast, live, pushed):
     command, _ = jax.vmap(adapter.act, (0, None, None))(life.states, jnp.linspace(-1, 1, 6), jax.random.key(0))
     idle = np.r_[0 : BEFORE - 1, AFTER + 150 : len(life.target)]
     np.testing.assert_array_equal(command.target[idle], command.base[idle])
-    np.testing.assert_array_equal(life.target[:BEFORE], life.base[:BEFORE])
+    np.testing.assert_allclose(life.target[:BEFORE], life.base[:BEFORE], atol=1e-5)  # compiled: other roundings
     alone = live(fast, EYE, steps=BEFORE, along=life)
     np.testing.assert_allclose(life.action[:BEFORE], alone.action, atol=1e-4)
     assert (openness(adapter, life)[AFTER + 150 :] == 0.0).all()
-    np.testing.assert_array_equal(life.target[AFTER + 150 :], life.base[AFTER + 150 :])
+    np.testing.assert_allclose(life.target[AFTER + 150 :], life.base[AFTER + 150 :], atol=1e-5)
     assert life.last.count == 0
     np.testing.assert_array_equal(life.last.controller.weights[-1], 0.0)
 
@@ -87,8 +87,9 @@ def test_the_best_correction_of_a_step_cancels_what_disturbed_it(fast):
     disturbance, base, zero = jnp.asarray([0.2, -0.1, 0.3]), jnp.asarray([0.5, 0.1, -0.4]), jnp.zeros(())
     obs, push = jnp.linspace(-1, 1, 6), fast.calibration.model.push
     moved = Transition(obs, Command(base, base), obs + (base + disturbance) @ push, zero < 1, zero, zero > 1)
-    slope, curvature = LayeredReflex(fast)._quadratic(moved)
+    square, slope, curvature = LayeredReflex(fast)._quadratic(moved)
     np.testing.assert_allclose(-np.linalg.solve(curvature, slope), -disturbance, atol=1e-4)
+    np.testing.assert_allclose(square, slope @ np.linalg.solve(curvature, slope), rtol=1e-3)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e30])
@@ -112,9 +113,9 @@ def test_anything_non_finite_leaves_everything_alone(fast, pushed, observe, bad,
 
 
 @pytest.mark.parametrize("cause", ["push", "chance", "noise", "sensor"])
-def test_only_errors_that_actions_reach_are_learned_from(fast, observe, cause):
-    """Three of the plant's six directions are pushed by actions. A push that is always there is learned in full, of one
-    of chance there is little to learn; errors of sensors are in all six directions, or in the other three.
+def test_only_what_takes_an_error_away_is_sent(fast, observe, cause):
+    """Three of the plant's six directions are pushed by actions. A push that is always there is learned and taken away;
+    one of chance cannot be foreseen; errors of sensors are in all six directions, or in the other three.
     """
     adapter, zero, push = LayeredReflex(fast), jnp.zeros(()), np.asarray(fast.calibration.model.push)
     rng, state = np.random.default_rng(0), adapter.init(jax.random.key(0))
@@ -125,11 +126,7 @@ def test_only_errors_that_actions_reach_are_learned_from(fast, observe, cause):
         action, obs = (jnp.asarray(rng.uniform(-1, 1, n), jnp.float32) for n in (3, 6))
         after = obs + action @ push + jnp.asarray(error, jnp.float32)
         state, _ = observe(state, Transition(obs, Command(action, action), after, zero < 1, zero, zero > 1))
-    learned = cause in ("push", "chance")
-    assert (state.count > 100) == learned
-    assert adapter.openness(state) == float(learned)
-    assert np.any(np.asarray(state.controller.weights[-1])) == learned
-    seen = jnp.asarray(rng.uniform(-1, 1, (200, 6)), jnp.float32)
-    sent = state.controller(jax.vmap(fast.agent.model.encode)(seen))
-    answer, slack = (-OFFSET if cause == "push" else 0.0), (0.25 if learned else 1e-6)
-    assert (np.abs(sent - answer).mean(0) < slack * np.abs(OFFSET)).all()
+    assert (state.count > 100) == (cause in ("push", "chance")), "of the others nothing is learned"
+    assert adapter.openness(state) == (1.0 if cause == "push" else 0.0)
+    silent = not np.any(np.asarray(state.controller.weights[-1]))
+    assert silent == (cause in ("noise", "sensor"))

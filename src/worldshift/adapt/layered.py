@@ -3,8 +3,9 @@
 The base target a0 becomes a0 + c(z), with RWM's controller network c (arXiv 2505.15589, eq. 2-4), and the fast reflex
 undoes its estimated gains for that target. Deviations: the tracking error is the calibrated one-step model's instead of
 F's, each remembered step is asked what its error would have been under today's c (so that old steps stay good and many
-Adam steps fit into seconds), and nothing is learned or sent while the fast estimate explains all that happens, or while
-the error lies where no action reaches, as sensors' do.
+Adam steps fit into seconds), nothing is learned while the fast estimate explains all that happens, or while the error
+lies where no action reaches, as sensors' do, and nothing is sent that has not proven itself on steps before they were
+learned from: an error of chance no network foresees.
 """
 
 from dataclasses import dataclass
@@ -39,10 +40,13 @@ class LayeredConfig:
     gate: tuple[float, float] = (0.8, 1.2)
     """Excess error left unexplained, in healthy levels, between which the correction is faded in."""
     span: int = 100
-    """Agent steps over which that excess and its reach are averaged."""
+    """Agent steps over which that excess, its reach and the correction's proof are averaged."""
     reach: tuple[float, float] = (0.18, 0.23)
     """Share of the error that lies where actions reach, 0 by chance and 1 if all of it does, between which the
     correction is faded in: an error elsewhere is one of sensors, and no action takes it away."""
+    proof: tuple[float, float] = (0.15, 0.2)
+    """Of what lies there, the share that the correction took off steps not learned from yet, or would have, between
+    which it is faded in: 0.1 where motors stick by chance, 0.7 and more under a load."""
 
 
 BENEATH = FastReflexConfig(credit=0.1)
@@ -77,6 +81,8 @@ class LayeredState(NamedTuple):
     excess: Float[Array, ""]
     reach: Float[Array, " 3"]
     """Averages of the squared error, of that where actions reach, and of what would be there by chance."""
+    proof: Float[Array, " 2"]
+    """Averages of the squared error without a correction, and of what the network's takes off it."""
     key: PRNGKeyArray
 
 
@@ -120,6 +126,7 @@ class LayeredReflex(eqx.Module):
             jnp.zeros((), jnp.int32),
             jnp.zeros(()),
             jnp.zeros(3),
+            jnp.zeros(2),
             key,
         )
 
@@ -140,13 +147,20 @@ class LayeredReflex(eqx.Module):
         latent = self.fast.agent.model.encode(transition.obs)
         base, target = transition.command.base, transition.command.target
         sent = jnp.zeros_like(base) if target is None else target - base
-        row = Memory(latent, sent, *self._quadratic(transition))
+        square, slope, curvature = self._quadratic(transition)
+        row = Memory(latent, sent, slope, curvature)
         reach = state.reach + (self._reach(state, transition) - state.reach) / config.span
-        usable, place = transition.valid & finite(*row, excess, reach), state.count % config.window
+        proof = state.proof + (self._prove(state, row, square) - state.proof) / config.span
+        usable, place = transition.valid & finite(*row, excess, reach, proof), state.count % config.window
         keep = lambda ring, new: ring.at[place].set(jnp.where(usable, new, ring[place]))  # noqa: E731 - no whole copy
-        memory = jax.tree.map(keep, state.memory, row)
-        new = state._replace(memory=memory, count=state.count + 1, excess=excess, reach=reach)
-        return _pick(usable, self._learn(new), state._replace(memory=memory))._replace(fast=fast), telemetry
+        new = state._replace(
+            memory=jax.tree.map(keep, state.memory, row),
+            count=state.count + 1,
+            excess=excess,
+            reach=reach,
+            proof=proof,
+        )
+        return _pick(usable, self._learn(new), state._replace(memory=new.memory))._replace(fast=fast), telemetry
 
     def finish(self, state: LayeredState) -> LayeredState:
         """What was learned is kept over a reset."""
@@ -158,11 +172,20 @@ class LayeredReflex(eqx.Module):
 
     def doubt(self, state: LayeredState) -> LayeredState:
         """The state of a reflex that no longer trusts what it has learned: the gate is closed, gains are open."""
-        return state._replace(fast=self.fast.doubt(state.fast), excess=jnp.zeros_like(state.excess))
+        nothing = {"excess": jnp.zeros_like(state.excess), "proof": jnp.zeros_like(state.proof)}
+        return state._replace(fast=self.fast.doubt(state.fast), **nothing)
 
     def openness(self, state: LayeredState) -> Float[Array, ""]:
-        """Share of the network's correction that is sent: 0 while the fast estimate explains what happens, and where
-        no action would take the error away.
+        """Share of the network's correction that is sent: 0 while there is nothing to learn, or nothing proven."""
+        square, reached, by_chance = state.reach
+        within = (reached - by_chance) / jnp.maximum(square, 1e-6)
+        without, taken = state.proof
+        proven = taken / jnp.maximum(within * without, 1e-6)
+        return self._room(state) * faded_in(proven, self.config.proof)
+
+    def _room(self, state: LayeredState) -> Float[Array, ""]:
+        """How far there is something to learn: 0 while the fast estimate explains what happens, and where no action
+        would take the error away.
         """
         square, reached, by_chance = state.reach
         share = (reached - by_chance) / jnp.maximum(square - by_chance, 1e-6)
@@ -185,19 +208,25 @@ class LayeredReflex(eqx.Module):
         shares = jnp.stack([square, score @ best[:, -1] / len(error), square * jnp.trace(best[:, :-1]) / len(error)])
         return weight * shares
 
-    def _quadratic(self, transition: Transition) -> tuple[Float[Array, " A"], Float[Array, "A A"]]:
-        """Gradient and curvature, in the effective action, of half the whitened squared error against a0's effect."""
+    def _prove(self, state: LayeredState, row: Memory, square: Float[Array, ""]) -> Float[Array, " 2"]:
+        """Squared error of a step without a correction, and what today's, which has not seen the step, takes off it."""
+        change = lambda more: 2 * row.slope @ more + more @ row.curvature @ more  # noqa: E731 - of the squared error
+        without, left = change(-row.sent), change(self._correction(state.controller, row.latent) - row.sent)
+        return jnp.stack([square + without, without - left])
+
+    def _quadratic(self, transition: Transition) -> tuple[Float[Array, ""], Float[Array, " A"], Float[Array, "A A"]]:
+        """Whitened squared error against a0's effect; gradient and curvature of half of it in the effective action."""
         known = self.fast.calibration
         error, pull = known.against(transition, transition.command.base)
         design = known.whitening @ pull
         weight = jnp.minimum(1.0, OUTLIER / jnp.maximum(jnp.mean(error**2), 1e-6))
         slope = design.T @ error - known.score_bias[:, -1]
-        return weight * slope, weight * design.T @ design
+        return weight * jnp.sum(error**2), weight * slope, weight * design.T @ design
 
     def _learn(self, state: LayeredState) -> LayeredState:
         """One Adam step where the gate is open; where it is closed the network falls silent and its memory empties."""
         improved = lambda s: self._improved(s)  # noqa: E731 - a module's own method cannot be hashed, which cond wants
-        return state._replace(**jax.lax.cond(self.openness(state) > 0, improved, _forgotten, state)._asdict())
+        return state._replace(**jax.lax.cond(self._room(state) > 0, improved, _forgotten, state)._asdict())
 
     def _improved(self, state: LayeredState) -> Learned:
         config, key = self.config, jax.random.fold_in(state.key, state.count)

@@ -109,7 +109,8 @@ COMMENTARY = {
     "beyond-gains": Commentary(
         "What actions can undo is undone; for the rest it matters that the reflex notices. The table says where each "
         "reflex loses against the frozen agent, which is where not to trust it. Of what no map of the actions undoes "
-        "a small network on top recovers much; it learns only while error is left that actions reach.",
+        "a small network on top recovers much; it learns only while error is left that actions reach, and acts only "
+        "once it has proven itself on steps that it has not learned from.",
         "Not in the paper: morphology, environment and sensors are named as untested.",
     ),
     "offline-methods": Commentary(
