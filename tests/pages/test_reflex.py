@@ -163,7 +163,8 @@ def test_training_on_instead() -> None:
     assert (
         f"of {cup[0]} a 200 steps the frozen cup keeps {cup[1]}, after training on {cup[2]}, with a kept buffer "
         f"{cup[3]}, with the fast reflex {cup[4]}; the cheetah of {cheetah[0]} {cheetah[1]}, {cheetah[2]}, "
-        f"{cheetah[3]} and {cheetah[4]}, the hopper of {hopper[0]} {hopper[1]}, {hopper[2]}, {hopper[3]} and {hopper[4]}."
+        f"{cheetah[3]} and {cheetah[4]}, the hopper of {hopper[0]} {hopper[1]}, {hopper[2]}, {hopper[3]} and "
+        f"{hopper[4]}."
     ) in PAGE
 
 
