@@ -44,9 +44,9 @@ class LayeredConfig:
     reach: tuple[float, float] = (0.18, 0.23)
     """Share of the error that lies where actions reach, 0 by chance and 1 if all of it does, between which the
     correction is faded in: an error elsewhere is one of sensors, and no action takes it away."""
-    proof: tuple[float, float] = (0.15, 0.2)
+    proof: tuple[float, float] = (0.05, 0.1)
     """Of what lies there, the share that the correction took off steps not learned from yet, or would have, between
-    which it is faded in: 0.1 where motors stick by chance, 0.7 and more under a load."""
+    which it is faded in: 0.1 and less where motors stick by chance, 0.7 and more under a load."""
 
 
 BENEATH = FastReflexConfig(credit=0.1)
