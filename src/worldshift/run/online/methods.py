@@ -149,7 +149,9 @@ VARIANTS = {
         "the correction is k * a0 + b alone", _paper(ReflexConfig(sees="action", learning_rate=3e-2))
     ),
     "paper, preconditioned": Method("Gauss-Newton directions", _paper(ReflexConfig(ridge=0.1))),
-    "paper, on the way": Method("an Adam step each half second", _paper(ReflexConfig(every=10, learning_rate=3e-4))),
+    "paper, on the way": Method(
+        "an Adam step every five agent steps", _paper(ReflexConfig(every=5, learning_rate=3e-4))
+    ),
 }
 """RWM's reflex with one thing changed; the last one's learning rate was tuned, others follow the number of steps."""
 SPACED = {
