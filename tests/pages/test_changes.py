@@ -132,15 +132,20 @@ def test_what_the_layered_mode_adds() -> None:
 
 
 def test_harm_of_the_layered_mode() -> None:
-    stuck, knee, damping = "sticky motors, 0.5", "torque on a knee, 10 N·m", "joint damping, x 2"
-    height = "channels read 0, height"
+    blind, stuck = "channels read 0, all velocities", "sticky motors, 0.5"
+    knee, damping, slippery = "torque on a knee, 10 N·m", "joint damping, x 2", "friction, x 0.4"
     assert harmed("layered", 0.02) == []
-    assert f"where motors stick half of the time, {gained(stuck, 'layered')} %" in PAGE
-    sure = {change for change, won in against_frozen("layered").items() if won["high"] < -0.0005}
-    assert sure == {height, knee, damping}
-    lost = [gained(at, "layered") for at in (height, knee, damping)]
-    assert f"a lost height, {lost[0]} %, where the frozen agent has {beyond(height, 'frozen')} % of the nominal" in PAGE
-    assert f"a torque of 10 N·m on a knee, {lost[1]} %, and doubled damping, {lost[2]} %." in PAGE
+    won = against_frozen("layered")
+    assert min(won, key=lambda each: won[each]["value"]) == blind
+    assert f"the greatest loss is where all velocities read 0, {gained(blind, 'layered')} %." in PAGE
+    assert f"with a higher gate (below), are at {gained(stuck, 'layered')} %." in PAGE
+    sure = {change for change, each in won.items() if each["high"] < -0.0005}
+    assert sure == {knee, damping, slippery}
+    lost = [gained(at, "layered") for at in (knee, damping, slippery)]
+    assert (
+        f"a torque of 10 N·m on a knee, {lost[0]} %, doubled damping, {lost[1]} %, and less than half of the friction, "
+        f"{lost[2]} %."
+    ) in PAGE
 
 
 def test_caution() -> None:

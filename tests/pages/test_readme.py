@@ -45,7 +45,7 @@ def test_offline_from_images() -> None:
 @pytest.mark.parametrize(
     ("method", "change", "sentence"),
     [
-        ("layered", "sticky", "of {count} changes {loss:.1f} [{low:.1f}, {high:.1f}] % at worst"),
+        ("layered", "all velocities", "of {count} changes {loss:.1f} [{low:.1f}, {high:.1f}] % at worst"),
         ("fast", "both ankles", "the fast one loses {loss:.0f} % where both ankles are dead"),
     ],
 )

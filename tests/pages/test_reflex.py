@@ -74,9 +74,15 @@ def test_the_papers_tables() -> None:
     assert " ".join(lines_of_the_papers_tables()) in PAGE
     table, way = written("paper-table"), written("paper-table")["walker-walk", "paper, on the way"]
     assert (
-        f"on the walker {way['recovered'].split()[0]} % of {way['RWM: recovered'].removesuffix(' %')}: what is missing "
-        f"is the first minute, over the second half of the phase it is at {way['in the second half']}."
+        f"on the walker, {way['recovered']} of {way['RWM: recovered'].removesuffix(' %')}: what is missing is the "
+        f"first minute, over the second half of the phase it is at {way['in the second half']}."
     ) in PAGE
+    for body in BODIES:
+        row = table[body, "paper, on the way"]
+        won, _, high = (float(word.strip("[],")) for word in row["recovered"].removesuffix(" %").split())
+        paper = float(row["RWM: recovered"].removesuffix(" %"))
+        assert high >= paper
+        assert (won < paper) == (body == "walker-walk")
     frozen, healthy = (float(table["walker-walk", m]["control error, 1e-5"]) for m in ("frozen", "nominal"))
     assert (
         f"of the frozen agent's {frozen:.0f} (in 1e-5) {healthy:.0f} are the healthy body's own, and an oracle takes "
@@ -94,7 +100,7 @@ def test_the_papers_tables() -> None:
         ("the correction sees the base action, too", "paper, sees a0"),
         ("the correction is k · a0 + b, nothing else", "paper, gains"),
         ("Gauss-Newton directions", "paper, preconditioned"),
-        ("a step each half second", "paper, on the way"),
+        ("a step every five agent steps", "paper, on the way"),
     ],
 )
 def test_what_of_paper_mode_matters(words: str, method: str) -> None:
