@@ -46,7 +46,7 @@ class LayeredConfig:
     correction is faded in: an error elsewhere is one of sensors, and no action takes it away."""
     proof: tuple[float, float] = (0.05, 0.1)
     """Of what lies there, the share that the correction took off steps not learned from yet, or would have, between
-    which it is faded in: 0.1 and less where motors stick by chance, 0.7 and more under a load."""
+    which it is faded in: 0.1 where motors stick by chance, 0.7 and more under a load."""
 
 
 BENEATH = FastReflexConfig(credit=0.1)
