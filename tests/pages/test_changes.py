@@ -47,11 +47,13 @@ def test_a_turn() -> None:
 
 
 def test_how_large() -> None:
-    won = {(p, m): recovered("magnitude", f"gains up to, {p}", m) for p in (0.7, 0.8, 0.9) for m in ("fast", "oracle")}
+    modes = ("fast", "layered", "oracle")
+    won = {(p, m): recovered("magnitude", f"gains up to, {p}", m) for p in (0.7, 0.8, 0.9) for m in modes}
     assert (
         f"it recovers {won[0.7, 'fast']} % where each motor is drawn from up to 0.7 weaker or stronger, "
         f"{won[0.8, 'fast']} % up to 0.8 and {won[0.9, 'fast']} % up to 0.9, where commands reach twice the policy's "
-        f"range (there an oracle, too, recovers {won[0.9, 'oracle']} %)."
+        f"range (there an oracle, too, recovers {won[0.9, 'oracle']} %). The layered mode recovers "
+        f"{won[0.7, 'layered']}, {won[0.8, 'layered']} and {won[0.9, 'layered']} %."
     ) in PAGE
     power = section("magnitude").split("to the power of ")[1].split()[0]
     assert f"grows with the size to the power of {power}; theory says 2." in PAGE

@@ -1,8 +1,10 @@
 """Numbers in the prose of README.md are those of the committed rows; its tables are written from them."""
 
+import json
+
 import pytest
 
-from written import PAIRS, against_frozen, at_its_own, at_ours, found, of_oracle, percent, prose
+from written import PAIRS, ROOT, against_frozen, at_its_own, at_ours, card, found, of_oracle, percent, prose
 
 PAGE = prose("README.md")
 REVERSED, REACHER, CUP, FINGER = PAIRS
@@ -64,3 +66,11 @@ def test_pixels_of_the_other_two() -> None:
         for of in ("", ", half of 40,000 its own")
     )
     assert f"reacher and cup reach {mixed} % of their oracles, with half of the 40,000 their own {own} %" in PAGE
+
+
+def test_the_hopper() -> None:
+    evaluation, run = (card("hopper-hop-2")[key] for key in ("evaluation", "agent_steps"))
+    assert f"{evaluation['mean']:.0f} of 1000 after {run:,} decisions" in PAGE
+    steps, mean, lowest = json.loads((ROOT / "results" / "hopper_seed_1.json").read_text())["curve"][-1]
+    assert f"was at {mean:.0f} after {steps:,} ([its curve](results/hopper_seed_1.json)) and is not shipped" in PAGE
+    assert lowest == 0.0

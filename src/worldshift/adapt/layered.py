@@ -172,8 +172,11 @@ class LayeredReflex(eqx.Module):
 
     def doubt(self, state: LayeredState) -> LayeredState:
         """The state of a reflex that no longer trusts what it has learned: the gate is closed, gains are open."""
-        nothing = {"excess": jnp.zeros_like(state.excess), "proof": jnp.zeros_like(state.proof)}
-        return state._replace(fast=self.fast.doubt(state.fast), **nothing)
+        return state._replace(
+            fast=self.fast.doubt(state.fast),
+            excess=jnp.zeros_like(state.excess),
+            proof=jnp.zeros_like(state.proof),
+        )
 
     def openness(self, state: LayeredState) -> Float[Array, ""]:
         """Share of the network's correction that is sent: 0 while there is nothing to learn, or nothing proven."""
